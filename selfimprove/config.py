@@ -1,0 +1,238 @@
+"""The recipe: one YAML file, checked key by key against dataclasses, with dotted overrides and a digest.
+
+`fill(cls, data, where)` is the only way a dataclass is made from a file: unknown keys are refused with the
+nearest known one, values are checked and converted by pydantic, and every error names the file. The help
+text of a key is the comment behind its field.
+"""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from selfimprove.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Collect:
+    """How the coroutines of a round are driven."""
+
+    window: int = 256  # prompts in flight at once; bounds memory and the size of the engine's queue
+    on_failure: str = "stop"  # stop, or skip: a prompt whose method raised becomes a Skip instead of ending the run
+    shard_rows: int = 10_000  # rows per file of the data set
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """How held-out sets are measured after every round."""
+
+    max_tokens: int = 256  # longest answer
+    samples: int = 0  # sampled answers per item for pass@k and majority@k; 0: greedy only
+    temperature: float = 0.7  # of those samples
+    limit: int | None = None  # items per set; None: all
+    patience: int | None = None  # stop when the first set has not risen for so many rounds; None: never
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a run depends on."""
+
+    method: dict[str, Any]  # name, and the options of that method
+    prompts: str | dict[str, Any]  # where the training prompts come from: a file, a hub id, {gym: task}, {name: gsm8k}
+    model: str = "embedded"  # embedded, a folder or a hub id
+    heldout: dict[str, str | dict[str, Any]] = field(default_factory=dict)  # name: source; never trained on
+    rounds: int = 1  # times round the loop
+    prompts_per_round: int | None = None  # each round takes the next so many prompts; None: every round takes all
+    seed: int = 0  # of everything random
+    engine: dict[str, Any] = field(default_factory=lambda: {"name": "vllm"})  # name, and the options of that engine
+    train: dict[str, Any] = field(default_factory=dict)  # options of the TRL trainer, lora, accelerate
+    train_by_round: dict[int, dict[str, Any]] = field(default_factory=dict)  # round: train options that differ there
+    collect: Collect = field(default_factory=Collect)  # window, failure policy
+    evaluate: Evaluate = field(default_factory=Evaluate)  # lengths, samples, patience
+    export: str = "merged"  # merged: the last policy as one plain model; adapter: as trained
+    ledger: str | None = None  # a ledger file that several runs share; None: one in the run folder
+    output: str | None = None  # run folder; None: runs/<recipe name>
+
+    @property
+    def method_name(self) -> str:
+        """The method's name as its file spells it."""
+        return str(self.method["name"]).replace("-", "_")
+
+
+MAY_CHANGE = ("rounds", "output", "collect.window", "collect.on_failure", "evaluate.patience", "export")
+"""Keys that a resumed run may change: they decide how far and how fast, not what the rows are."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with two repairs: 1e-5 is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text says; raises ConfigError with file and line where it is not YAML."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+
+
+def fill(cls: type[T], data: Any, where: str) -> T:
+    """Return the dataclass `cls` made of a mapping.
+
+    Raises ConfigError for a value of the wrong type, a missing key, or a key that `cls` does not have.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of options, found {_kind(data)}")
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in known:
+            title = "a recipe" if cls is Recipe else cls.__qualname__ if cls.__name__ != "Config" else _owner(cls)
+            raise ConfigError(f"{where}: {title} has no option '{key}'{did_you_mean(str(key), known)}")
+        if is_dataclass(hints[key]):
+            values[key] = fill(hints[key], value, f"{where}: {key}")  # type: ignore[arg-type]
+            continue
+        try:
+            values[key] = TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise ConfigError(f"{where}: {key} is {value!r}: {problem[0].lower()}{problem[1:]}") from None
+    for name, f in known.items():
+        if name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise ConfigError(f"{where}: '{name}' is missing ({help_texts(cls).get(name, 'it has no default')})")
+    return cls(**values)
+
+
+def help_texts(cls: type) -> dict[str, str]:
+    """Return {field: the comment behind it} of a dataclass, from its source."""
+    try:
+        source = inspect.getsource(cls)
+    except OSError:
+        return {}
+    found = re.findall(r"^    (\w+): .*?  # (.+)$", source, flags=re.MULTILINE)
+    return {name: text.strip() for name, text in found}
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of a YAML file with `key.sub=value` overrides; raises ConfigError naming file and key."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such recipe; `selfimprove recipes ls` lists the shipped ones")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text, so not a recipe") from None
+    data = parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of options, this file holds {_kind(data)}")
+    for override in overrides:
+        apply_override(data, override)
+    recipe = make_recipe(data, str(path))
+    return recipe
+
+
+def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
+    """Return the recipe of a mapping; raises ConfigError naming `where` and the key."""
+    data = dict(data)
+    for section in ("method", "engine"):
+        if isinstance(data.get(section), str):  # `method: raft` is short for `method: {name: raft}`
+            data[section] = {"name": data[section]}
+        if section in data and isinstance(data[section], Mapping) and "name" not in data[section]:
+            raise ConfigError(f"{where}: {section} needs a name, for example {section}: {{name: ...}}")
+    recipe = fill(Recipe, data, where)
+    if recipe.rounds < 0:
+        raise ConfigError(f"{where}: rounds is {recipe.rounds}; it cannot be negative")
+    for key, allowed in (("export", ("merged", "adapter")),):
+        if getattr(recipe, key) not in allowed:
+            raise ConfigError(f"{where}: {key} is {getattr(recipe, key)!r}; allowed: {', '.join(allowed)}")
+    if recipe.collect.on_failure not in ("stop", "skip"):
+        raise ConfigError(f"{where}: collect.on_failure is {recipe.collect.on_failure!r}; allowed: stop, skip")
+    if recipe.collect.window < 1:
+        raise ConfigError(f"{where}: collect.window is {recipe.collect.window}; it must be at least 1")
+    return recipe
+
+
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Apply one `key.sub=value` to a recipe mapping in place; the value is read as YAML."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"'{override}' is not an override; write key=value, for example method.samples=16")
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = data.get(parent)
+        if isinstance(inner, str) and parent in ("method", "engine"):
+            inner = {"name": inner}
+        elif inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"'{override}': '{parent}' holds {_kind(inner)}, so it has no option '{last}'")
+        data[parent] = inner
+        data = inner
+    data[last] = parse_yaml(value, f"override '{override}'")
+
+
+def to_plain(value: Any) -> Any:
+    """Return dataclasses, tuples and mappings as plain dicts and lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    return [to_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def digest(value: Any, size: int = 16) -> str:
+    """Return the hex digest of any plain value: equal values give equal digests, whatever the key order."""
+    text = json.dumps(to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return {dotted key: (old value, new value)} of all that differs between two plain mappings."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*old, *new}, key=str):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found |= differing_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found[f"{prefix}{key}"] = (before, after)
+    return found
+
+
+def options_of(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `{name: ..., option: ...}` section without its name."""
+    return {key: value for key, value in section.items() if key != "name"}
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "nothing", list: "a list", str: "a text", dict: "a mapping"}
+    return names.get(type(value), f"{value!r}")
+
+
+def _owner(cls: type) -> str:
+    package, _, name = cls.__module__.rpartition(".")
+    return f"{package.rpartition('.')[2].removesuffix('s')} '{name}'".strip()
