@@ -1,4 +1,4 @@
-"""Makes `conformance` importable by its bare name, with pytest's explained asserts."""
+"""Makes `conformance` and `subject` importable by their bare names, with pytest's explained asserts."""
 
 import sys
 from pathlib import Path
@@ -6,4 +6,4 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("conformance")
+pytest.register_assert_rewrite("conformance", "subject")
