@@ -1,0 +1,87 @@
+"""How a conversation becomes tokens: one definition for all engines, trainers and tests.
+
+A prompt is what the chat template renders; a completion is tokenised on its own and ends with the end-of-turn
+token. The boundary between the two is therefore always a token boundary, as it is when the model answers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from selfimprove.errors import ConfigError, DataError
+from selfimprove.records import Message
+
+_SENTINEL = "\u2316answer\u2316"
+_END_TOKENS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def load_tokenizer(folder: str) -> Any:
+    """Return the tokenizer of a local model folder; raises ConfigError where it has none, or no chat template."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"{folder}: its tokenizer cannot be loaded: {reason}") from None
+    require_chat_template(tokenizer, folder)
+    return tokenizer
+
+
+def require_chat_template(tokenizer: Any, where: str) -> None:
+    """Raise ConfigError where a tokenizer has no chat template, so that nobody trains on an invented one."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(
+            f"{where}: this model has no chat template; take its instruct version, "
+            "or put a chat_template.jinja into its folder"
+        )
+
+
+def render_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Return the token ids of a conversation, ready for the model to go on.
+
+    A conversation that ends with the assistant's message is continued: its turn stays open. Raises DataError
+    where the chat template refuses the conversation (for example two user turns in a row).
+    """
+    from jinja2.exceptions import TemplateError
+
+    if not messages:
+        raise DataError("a conversation needs at least one message")
+    going_on = messages[-1]["role"] == "assistant"
+    try:
+        ids = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=not going_on,
+            continue_final_message=going_on,
+            tokenize=True,
+            return_dict=False,
+        )
+    except (TemplateError, ValueError) as error:
+        raise DataError(f"the chat template refuses this conversation: {error}") from None
+    return [int(token) for token in ids]
+
+
+def completion_ids(
+    tokenizer: Any, messages: Sequence[Message], completion: str, end: bool = True
+) -> tuple[list[int], list[int]]:
+    """Return (prompt ids, completion ids); with `end` the completion closes with the end-of-turn token."""
+    ids = [int(token) for token in tokenizer.encode(completion, add_special_tokens=False)]
+    return render_ids(tokenizer, messages), [*ids, end_of_turn(tokenizer)] if end else ids
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """Return the token that closes an assistant's turn: what the chat template writes right after the answer.
+
+    Where the template writes no special token there, it is the tokenizer's end-of-text token.
+    """
+    if tokenizer in _END_TOKENS:
+        return _END_TOKENS[tokenizer]
+    conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SENTINEL}]
+    text = str(tokenizer.apply_chat_template(conversation, tokenize=False))
+    after = tokenizer.encode(text.rpartition(_SENTINEL)[2], add_special_tokens=False)
+    special = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", {})}
+    token = next((int(token) for token in after if token in special), tokenizer.eos_token_id)
+    if token is None:
+        raise ConfigError("neither the chat template nor the tokenizer says which token ends a turn")
+    _END_TOKENS[tokenizer] = token
+    return token
