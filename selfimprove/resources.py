@@ -25,7 +25,7 @@ def resource_folder(name: str) -> Path:
 
 
 def shipped_file(path: str | Path) -> Path | None:
-    """Return the shipped file or folder that a relative path like `data/arithmetic/train.jsonl` names, if there is one.
+    """Return the shipped file or folder a relative path like `data/arithmetic/train.jsonl` names, if any.
 
     It lets a recipe that was copied away from the checkout keep naming the data and configs that ship with it.
     """

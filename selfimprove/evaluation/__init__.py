@@ -1,0 +1,1 @@
+"""Held-out measurement: metrics, intervals and paired tests between rounds."""
