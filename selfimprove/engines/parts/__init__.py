@@ -1,0 +1,1 @@
+"""What engines are made of: refusals, pacing, HTTP with retries, sampling, rolling batches, scoring."""
