@@ -49,6 +49,10 @@ TEXT_FILES = (
 
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _NOT_CONTENT = ("base_model_name_or_path", "revision", "peft_version")
+_BEYOND_LORA = (
+    *("use_dora", "modules_to_save", "target_parameters", "fan_in_fan_out", "rank_pattern", "alpha_pattern"),
+    *("lora_bias", "alora_invocation_tokens", "layer_replication", "megatron_config", "trainable_token_indices"),
+)
 
 
 def model_folder(name: str) -> Path:
@@ -189,10 +193,13 @@ def _lora_deltas(folder: Path) -> dict[str, tuple["Tensor", "Tensor", float]] | 
     from safetensors.torch import load_file
 
     settings = adapter_settings(folder)
-    plain = settings.get("peft_type") == "LORA" and settings.get("init_lora_weights") in (True, False, "gaussian", None)
-    extras = ("use_dora", "modules_to_save", "target_parameters", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
-    extras += ("lora_bias", "alora_invocation_tokens", "layer_replication", "megatron_config", "trainable_token_indices")
-    if not plain or settings.get("bias", "none") != "none" or any(settings.get(name) for name in extras):
+    plain = settings.get("peft_type") == "LORA" and settings.get("init_lora_weights", True) in (
+        True,
+        False,
+        "gaussian",
+    )
+    more = any(settings.get(name) for name in _BEYOND_LORA) or settings.get("bias", "none") != "none"
+    if more or not plain:
         return None
     rank, alpha = settings["r"], settings["lora_alpha"]
     scale = alpha / (rank**0.5 if settings.get("use_rslora") else rank)
