@@ -75,10 +75,12 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 with two repairs: 1e-5 is a number, and a key that stands twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' stands twice", node.start_mark)
+        seen: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
+            seen.append(key)
         return super().construct_mapping(node, deep)
 
 
@@ -152,8 +154,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigError(f"{path}: a recipe is a mapping of options, this file holds {_kind(data)}")
     for override in overrides:
         apply_override(data, override)
-    recipe = make_recipe(data, str(path))
-    return recipe
+    return make_recipe(data, str(path))
 
 
 def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
@@ -167,9 +168,8 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
     recipe = fill(Recipe, data, where)
     if recipe.rounds < 0:
         raise ConfigError(f"{where}: rounds is {recipe.rounds}; it cannot be negative")
-    for key, allowed in (("export", ("merged", "adapter")),):
-        if getattr(recipe, key) not in allowed:
-            raise ConfigError(f"{where}: {key} is {getattr(recipe, key)!r}; allowed: {', '.join(allowed)}")
+    if recipe.export not in ("merged", "adapter"):
+        raise ConfigError(f"{where}: export is {recipe.export!r}; allowed: merged, adapter")
     if recipe.collect.on_failure not in ("stop", "skip"):
         raise ConfigError(f"{where}: collect.on_failure is {recipe.collect.on_failure!r}; allowed: stop, skip")
     if recipe.collect.window < 1:

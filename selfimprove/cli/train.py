@@ -1,0 +1,43 @@
+"""`selfimprove train`: only the training of a recipe, on rows that are there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as often as you like")] = None,
+    rows: Annotated[list[Path] | None, typer.Option(help="JSONL file of rows, as build writes it; may be repeated")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the trained adapter or model")] = Path("out"),
+    adapter: Annotated[Path | None, typer.Option(help="an adapter to train on")] = None,
+) -> None:
+    """Train the recipe's model on rows; the loss and the options are the recipe's."""
+    from selfimprove.config import read_recipe
+    from selfimprove.errors import ConfigError
+    from selfimprove.models import model_folder
+    from selfimprove.plan import plan
+    from selfimprove.training.job import Job
+    from selfimprove.training.launch import run_job
+
+    if not rows:
+        raise ConfigError("--rows is missing: name the JSONL file that `selfimprove build` wrote")
+    absent = next((path for path in rows if not path.is_file()), None)
+    if absent:
+        raise ConfigError(f"--rows {absent}: no such file; `selfimprove build` writes rows.jsonl")
+    read = read_recipe(recipe, overrides or [])
+    checked = plan(read, str(recipe), recipe.parent)
+    job = Job(
+        kind=checked.kind,
+        rows=tuple(str(path) for path in rows),
+        policy_base=str(model_folder(read.model)),
+        policy_adapter=str(adapter) if adapter else None,
+        output=str(output),
+        options=checked.train_options(1),
+        seed=read.seed + 1,
+        loss=getattr(checked.method, "LOSS", None),
+        recipe=str(recipe),
+    )
+    result = run_job(job)
+    typer.echo(f"trained: {result.adapter or result.model}")

@@ -1,0 +1,126 @@
+"""Held-out evaluation of one policy: a greedy answer per item, and sampled ones where the recipe asks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfimprove.evaluation.metrics import majority_at_k, pass_at_k
+from selfimprove.evaluation.report import Accuracy
+from selfimprove.progress import Progress
+from selfimprove.records import Prompt, Row
+from selfimprove.runtime import Outcome, drive
+from selfimprove.store import RowWriter, Store, read_jsonl
+
+if TYPE_CHECKING:
+    from selfimprove.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Row):
+    """What one held-out item gave: `correct` of the greedy answer, None where it could not be had or graded.
+
+    `sampled` holds the verdicts of the sampled answers that could be graded, `answers` what they said.
+    """
+
+    id: str
+    correct: bool | None
+    answer: str | None = None
+    text: str = ""
+    finish: str = "stop"
+    tokens: int = 0
+    sampled: tuple[bool, ...] = ()
+    answers: tuple[str | None, ...] = ()
+    reason: str = ""
+
+
+async def measure_policy(run: "Run", heldout: dict[str, list[Prompt]], store: Store) -> dict[str, Any]:
+    """Answer and grade every held-out item under the round's policy; write the items and the stage marker."""
+    files: list[Path] = []
+    sets: dict[str, Any] = {}
+    for name, prompts in heldout.items():
+        writer = RowWriter(store.stage_folder(run.round, "evaluate") / name, shard_rows=1_000_000)
+        items: list[Item] = []
+        with Progress(f"round {run.round} evaluate {name}", len(prompts), lambda: run.engine.usage.tokens) as progress:
+
+            def emit(
+                outcome: Outcome, items: list[Item] = items, writer: RowWriter = writer, progress: Progress = progress
+            ) -> None:
+                items.extend(outcome.rows)  # type: ignore[arg-type]
+                writer.write(outcome.rows[0])
+                progress.advance(1, 0)
+
+            await drive(prompts, lambda prompt: measure_item(run, prompt), emit, window=run.recipe.collect.window)
+        files += writer.close()
+        sets[name] = summary(items)
+    return store.finish(run.round, "evaluate", files, sets=sets, policy=run.policy.digest)
+
+
+async def measure_item(run: "Run", prompt: Prompt) -> list[Row]:
+    """Return the Item of one prompt: greedy, then `evaluate.samples` sampled answers."""
+    cfg = run.recipe.evaluate
+    [greedy] = await run.sample(prompt, 1, temperature=0.0, max_tokens=cfg.max_tokens, purpose="evaluate")
+    if greedy.error:
+        return [Item(prompt.id, None, finish="error", reason=greedy.error)]
+    verdict = await run.check(prompt, greedy.text)
+    answers: list[str | None] = []
+    sampled: list[bool] = []
+    if cfg.samples:
+        drawn = await run.sample(
+            prompt, cfg.samples, temperature=cfg.temperature, max_tokens=cfg.max_tokens, purpose="evaluate"
+        )
+        for sample in drawn:
+            judged = await run.check(prompt, sample.text)
+            if sample.error is None and judged.score is not None:
+                sampled.append(judged.score >= 1)
+                answers.append(run.answer(prompt, sample.text))
+    return [
+        Item(
+            prompt.id,
+            None if verdict.score is None else verdict.score >= 1,
+            run.answer(prompt, greedy.text),
+            greedy.text,
+            greedy.finish,
+            greedy.tokens,
+            tuple(sampled),
+            tuple(answers),
+            verdict.reason,
+        )
+    ]
+
+
+def scores(items: Iterable[Item]) -> dict[str, float | None]:
+    """Return {item id: 1 right, 0 wrong, None where the greedy answer could not be had or graded}."""
+    return {item.id: None if item.correct is None else float(item.correct) for item in items}
+
+
+def summary(items: Sequence[Item]) -> dict[str, Any]:
+    """Return the figures of a set: greedy accuracy with its interval, lengths, and pass@k, majority@k if sampled."""
+    found: dict[str, Any] = {
+        **Accuracy.of(scores(items)).to_row(),
+        "mean_tokens": sum(item.tokens for item in items) / max(len(items), 1),
+        "truncated": sum(item.finish == "length" for item in items),
+    }
+    most = min((len(item.sampled) for item in items if item.sampled), default=0)
+    drawn = [item for item in items if item.sampled]
+    for k in (k for k in (1, 2, 4, 8, 16, 32, 64) if k <= most):
+        found[f"pass@{k}"] = sum(pass_at_k(len(item.sampled), sum(item.sampled), k) for item in drawn) / len(drawn)
+    if most:
+        votes = [majority_at_k(item.answers, [float(right) for right in item.sampled], most) for item in drawn]
+        found[f"majority@{most}"] = sum(votes) / len(votes)
+    return found
+
+
+def read_items(store: Store, round: int, name: str) -> list[Item]:
+    """Return the items of a measured set of a round, in order."""
+    folder = store.stage_folder(round, "evaluate") / name
+    return [Item.from_row(row) for file in sorted(folder.glob("rows-*.jsonl")) for row in read_jsonl(file)]
+
+
+def no_longer_rises(store: Store, round: int, patience: int | None) -> bool:
+    """Return whether the first set's accuracy has not risen above its best for `patience` rounds."""
+    if patience is None or round < patience:
+        return False
+    markers = [store.marker(number, "evaluate") for number in range(round + 1)]
+    history = [next(iter(marker["sets"].values()))["share"] for marker in markers if marker]
+    return max(history[-patience:]) <= max(history[:-patience], default=-1.0)

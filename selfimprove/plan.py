@@ -1,0 +1,133 @@
+"""The plan of a run: everything a recipe says, checked before anything expensive starts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from selfimprove.config import Recipe
+from selfimprove.engines import open_engine
+from selfimprove.errors import ConfigError, DataError
+from selfimprove.methods import configure
+from selfimprove.records import Prompt
+from selfimprove.sources import load_prompts, normalized_text
+from selfimprove.training.args import check_options
+from selfimprove.verify import validate_gold
+
+GOLD_SAMPLE, GOLD_SHARE = 500, 0.02  # prompts graded before a run, and the share that may fail
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked recipe: its method with options, the kind of rows it makes, and where it was read from."""
+
+    recipe: Recipe
+    method: ModuleType
+    config: Any
+    where: str
+    folder: Path | None
+
+    @property
+    def kind(self) -> str:
+        """What the method makes: sft, pairs or steps."""
+        return self.method.MAKES
+
+    def prompts(self, round: int) -> Iterator[Prompt]:
+        """Yield the prompts of a round: all of them, or the next `prompts_per_round`."""
+        source = load_prompts(self.recipe.prompts, self.where, self.folder)
+        count = self.recipe.prompts_per_round
+        return source if count is None else islice(source, (round - 1) * count, round * count)
+
+    def heldout(self) -> dict[str, list[Prompt]]:
+        """Return the held-out sets, cut to `evaluate.limit`."""
+        sets = {
+            name: list(islice(load_prompts(source, self.where, self.folder), self.recipe.evaluate.limit))
+            for name, source in self.recipe.heldout.items()
+        }
+        empty = next((name for name, prompts in sets.items() if not prompts), None)
+        if empty:
+            raise DataError(f"{self.where}: the held-out set '{empty}' has no items")
+        return sets
+
+    def train_options(self, round: int) -> dict[str, Any]:
+        """Return the trainer's options of a round: `train`, with `train_by_round` on top."""
+        return {**self.recipe.train, **self.recipe.train_by_round.get(round, {})}
+
+    def lines(self) -> list[str]:
+        """Return the plan in words, one stage a line."""
+        recipe = self.recipe
+        count = f"the next {recipe.prompts_per_round}" if recipe.prompts_per_round else "all"
+        lines = [
+            f"method    {recipe.method_name}: makes {self.kind}; {self.config}",
+            f"model     {recipe.model}",
+            f"engine    {recipe.engine}",
+            f"prompts   {recipe.prompts}, {count} each round",
+            f"held out  {recipe.heldout or 'nothing: no accuracy will be measured'}",
+        ]
+        lines += [f"round {r}   collect, learn {self.train_options(r)}, evaluate" for r in range(1, recipe.rounds + 1)]
+        return lines
+
+
+def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> Plan:
+    """Return the checked plan of a recipe without reading its data or loading a model.
+
+    Raises ConfigError for options that the method, the engine or the trainer does not have.
+    """
+    module, config = configure(recipe.method, where)
+    open_engine(recipe.engine, where)  # only checks: nothing starts before its first request
+    checked = Plan(recipe, module, config, where, folder)
+    unknown = [number for number in recipe.train_by_round if not 1 <= number]
+    if unknown:
+        raise ConfigError(f"{where}: train_by_round names round {unknown[0]}; rounds count from 1")
+    for number in {1, *recipe.train_by_round}:
+        check_options(module.MAKES, checked.train_options(number), where)
+    return checked
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What one pass over the data found."""
+
+    prompts: int
+    ungradable: list[tuple[Prompt, str]]
+
+
+async def inspect_data(checked: Plan, heldout: dict[str, list[Prompt]], grade_all: bool = False) -> Inspection:
+    """Pass once over the training prompts: count them, check the method's needs, overlap and gold answers.
+
+    Raises DataError where a prompt lacks what the method needs, where a held-out item is also a training
+    prompt, or where more than 2 % of the gold answers cannot be graded (`grade_all`: grades all, raises not).
+    """
+    held = {normalized_text(prompt): (name, prompt.id) for name, prompts in heldout.items() for prompt in prompts}
+    count, shared, graded = 0, [], [prompt for prompts in heldout.values() for prompt in prompts]
+    for prompt in load_prompts(checked.recipe.prompts, checked.where, checked.folder):
+        count += 1
+        lacking = sorted(need for need in checked.method.NEEDS if not getattr(prompt, need))
+        if lacking:
+            raise DataError(
+                f"{checked.where}: prompt {prompt.id} has no {lacking[0]}, which method "
+                f"'{checked.recipe.method_name}' needs"
+            )
+        twin = held.get(normalized_text(prompt))
+        if twin:
+            shared.append((*twin, prompt.id))
+        if prompt.gold is not None and (grade_all or count <= GOLD_SAMPLE):
+            graded.append(prompt)
+    if not count:
+        raise DataError(f"{checked.where}: there are no prompts in {checked.recipe.prompts}")
+    if shared:
+        examples = "; ".join(f"{name} item {item} = prompt {prompt}" for name, item, prompt in shared[:3])
+        raise DataError(
+            f"{checked.where}: {len(shared)} held-out items are also training prompts ({examples}); "
+            "take them out of one side, or the accuracy measures memory"
+        )
+    bad = [(prompt, verdict.reason) for prompt, verdict in await validate_gold(graded)]
+    if not grade_all and len(bad) > GOLD_SHARE * len(graded):
+        prompt, reason = bad[0]
+        raise DataError(
+            f"{checked.where}: the verifier cannot grade {len(bad)} of {len(graded)} gold answers (first: prompt "
+            f"{prompt.id}, gold {prompt.gold!r}: {reason}); `selfimprove validate` lists them all"
+        )
+    return Inspection(count, bad)

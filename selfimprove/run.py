@@ -1,0 +1,191 @@
+"""Run: all that a method sees. Every request it makes is keyed, seeded and kept in the ledger."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from selfimprove import runtime
+from selfimprove.config import Recipe, digest
+from selfimprove.engines.base import Engine, Generate, Policy, Score, Usage
+from selfimprove.ledger import Ledger
+from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
+from selfimprove.store import Rows
+from selfimprove.verify import Verifier, verifier
+
+Train = Callable[..., Awaitable[Policy]]
+
+
+class EngineOnDemand:
+    """An engine that starts with the first request that the ledger cannot answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Wrap an engine that is not started."""
+        self.engine = engine
+        self.started = False
+        self._starting = asyncio.Lock()
+
+    @property
+    def usage(self) -> Usage:
+        """What the engine has done so far."""
+        return self.engine.usage
+
+    async def get(self, policy: Policy) -> Engine:
+        """Return the engine, started."""
+        if not self.started:
+            async with self._starting:
+                if not self.started:
+                    await self.engine.start(policy)
+                    self.started = True
+        return self.engine
+
+    async def sleep(self) -> None:
+        """Make room for training, where the engine runs."""
+        if self.started:
+            await self.engine.sleep()
+
+    async def wake(self) -> None:
+        """Be ready again, where the engine runs."""
+        if self.started:
+            await self.engine.wake()
+
+    async def close(self) -> None:
+        """Stop the engine, where it runs."""
+        if self.started:
+            self.started = False
+            await self.engine.close()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method may use in one round.
+
+    `policy` is the model at the start of this round, `previous` the one a round earlier (the base in round
+    1) and `base` the model the run began with; any of them can be given to any request.
+    """
+
+    recipe: Recipe
+    round: int
+    policy: Policy
+    previous: Policy
+    base: Policy
+    engine: EngineOnDemand
+    ledger: Ledger
+    verifiers: dict[str, Verifier]
+    train: Train | None = None
+    rows: Callable[[int], Rows] | None = None
+
+    async def sample(
+        self,
+        prompt: Prompt,
+        n: int = 1,
+        *,
+        messages: Messages | None = None,
+        policy: Policy | None = None,
+        purpose: str = "sample",
+        path: str = "",
+        attempt: int = 0,
+        **options: Any,
+    ) -> list[Sample]:
+        """Return n answers of a policy to a prompt, or to `messages` on the prompt's behalf.
+
+        The seed comes from (run seed, prompt id, path, purpose, attempt): the same call gives the same
+        answers, so a second draw for the same prompt needs its own path, purpose or attempt. `options` are
+        the fields of `engines.base.Generate`. A failed answer is a Sample with `error`.
+        """
+        seed = derive_seed(self.recipe.seed, prompt.id, path, purpose, attempt)
+        request = Generate(policy or self.policy, messages or prompt.messages, n=n, seed=seed, **options)
+
+        async def ask() -> tuple[Any, bool]:
+            engine = await self.engine.get(self.policy)
+            samples = await engine.generate(request)
+            return [sample.to_row() for sample in samples], not any(sample.error for sample in samples)
+
+        rows = await self._answer("generate", request, ask, prompt.id, purpose, path)
+        return [Sample.from_row(row) for row in rows]
+
+    async def logprobs(
+        self,
+        prompt: Prompt,
+        completion: str,
+        *,
+        messages: Messages | None = None,
+        policy: Policy | None = None,
+        end: bool = True,
+    ) -> Scored:
+        """Return the log-prob in nats of every token of a completion under a policy, end of turn included.
+
+        Temperature 1, no truncation, prompt masked. A failure is a Scored with `error`.
+        """
+        request = Score(policy or self.policy, messages or prompt.messages, completion, end)
+
+        async def ask() -> tuple[Any, bool]:
+            engine = await self.engine.get(self.policy)
+            scored = await engine.score(request)
+            return scored.to_row(), scored.error is None
+
+        return Scored.from_row(await self._answer("score", request, ask, prompt.id, "score", ""))
+
+    def answer(self, prompt: Prompt, text: str) -> str | None:
+        """Return the final answer in a text as the prompt's verifier reads it, None where there is none."""
+        return self._verifier(prompt).extract(text)
+
+    async def check(self, prompt: Prompt, text: str) -> Verdict:
+        """Return the verifier's verdict on a text; its score is None where the verifier could not tell."""
+        return await self._verifier(prompt).grade(prompt, text)
+
+    def measure(self, name: str, value: float) -> None:
+        """Add a value to the mean `name` that the round reports."""
+        runtime.measure(name, value)
+
+    def rng(self, prompt: Prompt, purpose: str = "", path: str = "") -> random.Random:
+        """Return a random generator that depends on run seed, prompt, purpose and path only."""
+        return random.Random(derive_seed(self.recipe.seed, prompt.id, path, f"rng:{purpose}", 0))
+
+    def at(self, round: int, policy: Policy, previous: Policy) -> "Run":
+        """Return the run as a later round sees it."""
+        return replace(self, round=round, policy=policy, previous=previous)
+
+    def training_with(self, train: Train) -> "Run":
+        """Return the run with the trainer that `learn` may use."""
+        return replace(self, train=train)
+
+    def _verifier(self, prompt: Prompt) -> Verifier:
+        if prompt.verifier not in self.verifiers:
+            self.verifiers[prompt.verifier] = verifier(prompt.verifier)
+        return self.verifiers[prompt.verifier]
+
+    async def _answer(
+        self,
+        kind: str,
+        request: Generate | Score,
+        ask: Callable[[], Awaitable[tuple[Any, bool]]],
+        prompt: str,
+        purpose: str,
+        path: str,
+    ) -> Any:
+        asked = request_row(request)
+        key = digest([kind, self.engine.engine.identity, asked])
+        return await self.ledger.answer(
+            key, ask, kind=kind, prompt=prompt, purpose=purpose, path=path, request=asked
+        )
+
+
+def request_row(request: Generate | Score) -> dict[str, Any]:
+    """Return a request as plain JSON types; its policy is named by digest alone, wherever its files lie."""
+    row: dict[str, Any] = {name: getattr(request, name) for name in request.__slots__ if name != "policy"}
+    row["policy"] = request.policy.digest
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()}
+
+
+def derive_seed(run_seed: int, prompt: str, path: str, purpose: str, attempt: int) -> int:
+    """Return a seed in [0, 2**31) that depends on these five values and on nothing else."""
+    text = "\x1f".join((str(run_seed), prompt, path, purpose, str(attempt)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) >> 1
+
+
+def means(values: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return {name: mean} of measured values, each summed in the order given."""
+    return {name: sum(items) / len(items) for name, items in sorted(values.items()) if items}

@@ -1,0 +1,306 @@
+"""The run folder: what a run has done, in files a person can read.
+
+    recipe.yaml           the resolved recipe
+    run.json              format, version, what made it
+    events.jsonl          one line per thing that happened
+    ledger.sqlite         every request with its answer
+    round-0/evaluate/     held-out answers of the start model
+    round-1/collect/      rows-00000.jsonl, skips.jsonl
+    round-1/assemble/     rows-00000.jsonl, where the method looks at the whole data set
+    round-1/learn/        the trainer's output: adapter or model, logs, token preview
+    round-1/evaluate/     <set>.jsonl
+    round-1/collect.json  a stage marker: written last and atomically, with the checksums of its files
+    model/                the last policy as a plain model
+
+A stage without a marker never happened: it is redone, and the ledger answers what it had already asked.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from filelock import FileLock, Timeout
+
+from selfimprove import __version__
+from selfimprove.config import MAY_CHANGE, Recipe, differing_keys, fill, parse_yaml, to_plain
+from selfimprove.errors import ConfigError, DataError
+from selfimprove.records import Row, Skip
+
+FORMAT = 1
+STAGES = ("collect", "assemble", "learn", "evaluate")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set on disk: JSONL shards in order. Iterates over plain rows; `+` puts two behind each other."""
+
+    files: tuple[Path, ...] = ()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield one dict per line; raises DataError naming file and line where a line is torn."""
+        for file in self.files:
+            yield from read_jsonl(file)
+
+    def __len__(self) -> int:
+        """Return the number of lines."""
+        return sum(1 for file in self.files for line in file.open("rb") if line.strip())
+
+    def __add__(self, other: "Rows") -> "Rows":
+        """Return both data sets, this one first."""
+        return Rows(self.files + other.files)
+
+
+class RowWriter:
+    """Writes rows into numbered shards of a folder; nothing counts until the stage marker stands."""
+
+    def __init__(self, folder: Path, shard_rows: int = 10_000) -> None:
+        """Start an empty data set in `folder`, removing what an unfinished stage had left there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in [*folder.glob("rows-*.jsonl"), folder / "skips.jsonl"]:
+            old.unlink(missing_ok=True)
+        self.folder, self.shard_rows = folder, shard_rows
+        self.rows = 0
+        self.skips: dict[str, int] = {}
+        self._files: list[Path] = []
+        self._shard: Any = None
+        self._skip_file: Any = None
+
+    def write(self, row: Row | Mapping[str, Any]) -> None:
+        """Append one row, or one Skip to skips.jsonl."""
+        if isinstance(row, Skip):
+            self.skips[row.reason] = self.skips.get(row.reason, 0) + 1
+            if self._skip_file is None:
+                self._skip_file = (self.folder / "skips.jsonl").open("w", encoding="utf-8")
+                self._files.append(self.folder / "skips.jsonl")
+            self._skip_file.write(to_line(row.to_row()))
+            return
+        if self._shard is None or self.rows % self.shard_rows == 0:
+            self._finish(self._shard)
+            path = self.folder / f"rows-{self.rows // self.shard_rows:05d}.jsonl"
+            self._shard = path.open("w", encoding="utf-8")
+            self._files.append(path)
+        self._shard.write(to_line(row.to_row() if isinstance(row, Row) else row))
+        self.rows += 1
+
+    def close(self) -> list[Path]:
+        """Make all files durable and return them, row shards first."""
+        self._finish(self._shard)
+        self._finish(self._skip_file)
+        self._shard = self._skip_file = None
+        return sorted(self._files)
+
+    @staticmethod
+    def _finish(file: Any) -> None:
+        if file is not None:
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+
+
+class Store:
+    """One run folder, held by one process; use as a context manager.
+
+    Raises ConfigError where another process holds the folder, where it was written by a newer version, or
+    where the recipe differs from the one the run was started with (unless `redo` names a stage).
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Name the folder; nothing is touched before `open`."""
+        self.folder = Path(folder)
+        self._lock = FileLock(self.folder / ".lock")
+
+    def open(self, recipe: Recipe, redo: str | None = None) -> Self:
+        """Take the folder for this process and check that it belongs to this recipe."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            owner = self.folder / ".owner"
+            who = owner.read_text() if owner.exists() else "another process"
+            raise ConfigError(f"{self.folder}: {who} is working on this run; wait for it or choose output=...") from None
+        except OSError as error:
+            raise ConfigError(f"{self.folder}: the run folder cannot be written: {error.strerror}") from None
+        (self.folder / ".owner").write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        try:
+            self._check_or_begin(recipe, redo)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _check_or_begin(self, recipe: Recipe, redo: str | None) -> None:
+        plain = to_plain(recipe)
+        head = self.folder / "run.json"
+        if not head.exists():
+            write_json(head, {"format": FORMAT, "version": __version__, "created": _now()})
+        found = read_json(head)
+        if found.get("format", 0) > FORMAT:
+            raise ConfigError(
+                f"{self.folder}: written by version {found.get('version')} (format {found['format']}), which is newer "
+                f"than this one ({__version__}); upgrade selfimprove or choose another output"
+            )
+        saved = self.folder / "recipe.yaml"
+        if saved.exists():
+            before = to_plain(saved_recipe(self.folder))
+            different = differing_keys(before, plain)
+            for key in MAY_CHANGE:
+                different.pop(key, None)
+            if different and redo is None:
+                what = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in list(different.items())[:8])
+                raise ConfigError(
+                    f"{self.folder}: this run was started with another recipe ({what}). Undo the change, choose "
+                    "another output=..., or redo from a stage on with --from collect (learn, evaluate, 2/learn, ...)"
+                )
+        if redo is not None:
+            self.discard_from(redo)
+        write_text(saved, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+    def close(self) -> None:
+        """Let the folder go; safe to call twice."""
+        if self._lock.is_locked:
+            (self.folder / ".owner").unlink(missing_ok=True)
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        """Return the open store."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let the folder go."""
+        self.close()
+
+    def event(self, name: str, **values: Any) -> None:
+        """Append one line to events.jsonl."""
+        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(to_line({"time": _now(), "event": name, **values}))
+
+    def round_folder(self, number: int) -> Path:
+        """Return the folder of a round."""
+        return self.folder / f"round-{number}"
+
+    def stage_folder(self, number: int, stage: str) -> Path:
+        """Return the folder of a stage's files."""
+        return self.round_folder(number) / stage
+
+    def finish(self, number: int, stage: str, files: Iterable[Path] = (), **values: Any) -> dict[str, Any]:
+        """Write the marker of a stage with the checksums of its files, and return it."""
+        folder = self.round_folder(number)
+        sums = {str(file.relative_to(folder)): file_digest(file) for file in files}
+        marker = {"finished": _now(), "files": sums, **values}
+        write_json(folder / f"{stage}.json", marker)
+        self.event("stage_finished", round=number, stage=stage, **values)
+        return marker
+
+    def marker(self, number: int, stage: str) -> dict[str, Any] | None:
+        """Return the marker of a finished stage, None where the stage has not finished."""
+        path = self.round_folder(number) / f"{stage}.json"
+        return read_json(path) if path.exists() else None
+
+    def rows(self, number: int) -> Rows:
+        """Return what a round trained on (assembled rows where there are any, else collected ones).
+
+        Raises DataError where a file no longer has the checksum in its stage's marker.
+        """
+        stage = "assemble" if self.marker(number, "assemble") else "collect"
+        marker = self.marker(number, stage)
+        if marker is None:
+            raise DataError(f"{self.round_folder(number)}: round {number} has no rows yet")
+        folder = self.round_folder(number)
+        for name, expected in marker["files"].items():
+            if not (folder / name).exists() or file_digest(folder / name) != expected:
+                raise DataError(
+                    f"{folder / name}: changed or damaged since it was written (checksum); "
+                    f"redo it with --from {number}/{stage}, the ledger still holds its answers"
+                )
+        return Rows(tuple(folder / name for name in marker["files"] if Path(name).name.startswith("rows-")))
+
+    def discard_from(self, stage: str) -> None:
+        """Move a stage and all later ones to replaced/<time>/; `collect` means 1/collect, `2/learn` round 2's.
+
+        Raises ConfigError where there is no such stage.
+        """
+        number, _, name = stage.rpartition("/")
+        if name not in STAGES or (number and not number.isdigit()):
+            raise ConfigError(f"--from {stage}: a stage is one of {', '.join(STAGES)}, or 2/{STAGES[0]} for round 2's")
+        first = int(number or (0 if name == "evaluate" else 1))
+        attic = self.folder / "replaced" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+        for folder in sorted(self.folder.glob("round-*")):
+            at = int(folder.name.removeprefix("round-"))
+            kept = STAGES[: STAGES.index(name)] if at == first else STAGES if at < first else ()
+            for later in STAGES:
+                if later in kept:
+                    continue
+                for item in (folder / f"{later}.json", folder / later):
+                    if item.exists():
+                        target = attic / folder.name / item.name
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        item.rename(target)
+        self.event("discarded", stage=stage, moved_to=str(attic.relative_to(self.folder)))
+
+
+def saved_recipe(folder: str | Path) -> Recipe:
+    """Return the recipe of a run folder; raises ConfigError where the folder holds no run."""
+    path = Path(folder) / "recipe.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{folder}: not a run folder (it has no recipe.yaml)")
+    return fill(Recipe, parse_yaml(path.read_text(encoding="utf-8"), str(path)), str(path))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield one dict per line; raises DataError naming file and line."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path} line {number}: not valid JSON: {error.msg}") from None
+
+
+def to_line(row: Mapping[str, Any]) -> str:
+    """Return one JSON line; raises DataError where a number is not finite."""
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        raise DataError(f"row {row.get('id')!r} holds a number that is not finite: {row!r:.300}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file's mapping; raises DataError where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not valid JSON ({error.msg} in line {error.lineno})") from None
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically and durably."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically and durably: the old or the new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    """Return the blake2b digest (32 hex digits) of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _now() -> str:
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")

@@ -1,0 +1,48 @@
+"""A Run over the scripted engine: what a method's `collect` is tested with."""
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+
+from selfimprove.config import make_recipe
+from selfimprove.engines import open_engine
+from selfimprove.engines.base import Policy
+from selfimprove.ledger import Ledger
+from selfimprove.run import EngineOnDemand, Run
+from selfimprove.runtime import drive
+
+BASE = Policy("scripted", None, "base")
+
+
+@pytest.fixture
+def collect(tmp_path):
+    """Return a function that runs a method's collect on prompts, with the answers of the scripted engine."""
+
+    def collect(module, config, prompts, answers, *, round=1, seed=0, **engine):
+        recipe = make_recipe({"method": module.__name__.rpartition(".")[2], "prompts": "none", "seed": seed}, "test")
+        measured = defaultdict(list)
+        outcomes = []
+
+        def emit(outcome):
+            outcomes.append(outcome.rows)
+            for name, value in outcome.measured:
+                measured[name].append(value)
+
+        async def scene():
+            ledger = Ledger(tmp_path / f"ledger-{len(list(tmp_path.iterdir()))}.sqlite")
+            on_demand = EngineOnDemand(open_engine({"name": "scripted", "answers": answers, **engine}))
+            policy = Policy("scripted", "adapter", f"round-{round - 1}") if round > 1 else BASE
+            run = Run(recipe, round, policy, BASE, BASE, on_demand, ledger, {})
+            try:
+                await drive(prompts, lambda prompt: module.collect(config, run, prompt), emit)
+            finally:
+                await on_demand.close()
+                for verifier in run.verifiers.values():
+                    verifier.close()
+                ledger.close()
+
+        asyncio.run(scene())
+        return outcomes, {name: sum(values) / len(values) for name, values in measured.items()}
+
+    return collect
