@@ -1,0 +1,198 @@
+"""The recipe's `train` section: checked at plan time without torch, turned into TRL's own config at training time.
+
+Every option of TRL's SFTConfig or DPOConfig may stand in a recipe. What the toolkit decides itself is refused
+with the place where it is decided, and what is unknown with the nearest known name. Field names are read from
+the installed sources, so that a newer TRL brings its new options without a change here.
+"""
+
+import ast
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import ConfigError, TrainError, did_you_mean, missing_package
+
+OWN = {
+    "lora": "adapter: a mapping of r, alpha, dropout, any field of peft's LoraConfig; null: full weights",
+    "accelerate": "single, ddp, zero2, zero3, zero3_offload, another file of accelerate_configs, or a path to one",
+    "dtype": "of the weights: bfloat16, float32, or auto: bfloat16 under an adapter, float32 for full weights",
+    "resume": "go on from the last complete checkpoint of an interrupted training; true by default",
+}
+"""Options of ours beside TRL's."""
+
+DECIDED = {
+    "output_dir": "the run folder holds the output",
+    "seed": "the recipe's own seed rules everything random",
+    "data_seed": "the recipe's own seed rules everything random",
+    "deepspeed": "write accelerate: zero2 (or zero3, zero3_offload, a path)",
+    "fsdp": "write accelerate: fsdp2 (or a path)",
+    "fsdp_config": "write accelerate: fsdp2 (or a path)",
+    "accelerator_config": "write accelerate: and a config file",
+    "parallelism_config": "write accelerate: and a config file",
+    "resume_from_checkpoint": "write resume: true or false",
+    "do_train": "a job always trains",
+    "do_eval": "held-out sets are measured by the loop, see evaluate",
+    "do_predict": "held-out sets are measured by the loop, see evaluate",
+    "eval_strategy": "held-out sets are measured by the loop, see evaluate",
+    "load_best_model_at_end": "the loop compares rounds on held-out sets",
+    "push_to_hub": "the model is pushed by its own command, with its card",
+    "remove_unused_columns": "rows are tokenised by the toolkit",
+    "dataset_kwargs": "rows are tokenised by the toolkit",
+    "dataset_text_field": "rows are tokenised by the toolkit",
+    "chat_template_path": "the model's own chat template is used for sampling and training alike",
+    "eos_token": "the chat template says which token ends a turn",
+    "completion_only_loss": "the loss covers the completion only",
+    "assistant_only_loss": "the loss covers the completion only",
+    "trust_remote_code": "code that comes with a model is never run",
+    "packing": "rows carry weights, which packing would drop",
+    "padding_free": "rows carry weights, which padding_free would drop",
+    "disable_tqdm": "progress goes to events.jsonl",
+}
+"""TRL options that a recipe cannot set, with what to do instead."""
+
+DEFAULTS: dict[str, Any] = {
+    "report_to": "none",  # transformers would log to every tracker that happens to be installed
+    "max_length": 1024,  # tokens of prompt + completion; longer rows are cut at the end, counted, never silently
+    "logging_steps": 5,  # an event every so many optimiser steps
+    "logging_first_step": True,  # the first loss tells most
+    "save_strategy": "steps",  # a checkpoint every save_steps, so that long trainings can be resumed
+    "save_steps": 500,
+    "save_total_limit": 2,  # the last one may be half written when the power fails, so keep the one before
+}
+"""Our defaults where TRL's would hurt; all of them may be set in the recipe."""
+
+CPU_DEFAULTS: dict[str, Any] = {
+    "bf16": False,  # no autocast: the weights have their dtype already, and casting on the fly is slow on CPUs
+    "gradient_checkpointing": False,  # saves memory that is not short here and costs a third of the speed
+    "dataloader_pin_memory": False,  # pins for a GPU that is not there
+}
+"""What differs on a machine without a GPU."""
+
+SOURCES = {
+    "sft": (("trl", "trainer/sft_config.py", "SFTConfig"),),
+    "pairs": (("trl", "trainer/dpo_config.py", "DPOConfig"),),
+}
+COMMON_SOURCES = (
+    ("trl", "trainer/base_config.py", "_BaseConfig"),
+    ("transformers", "training_args.py", "TrainingArguments"),
+)
+LORA_SOURCES = (
+    ("peft", "config.py", "PeftConfig"),
+    ("peft", "tuners/lora/config.py", "LoraConfig"),
+)
+LORA_SHORT = {"alpha": "lora_alpha", "dropout": "lora_dropout"}
+PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "dict": dict, "list": list}
+
+
+def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
+    """Refuse, without importing torch, a `train` section that training would refuse.
+
+    Raises ConfigError naming the recipe for an unknown option, one that is decided elsewhere, or a value of the
+    wrong type.
+    """
+    known = known_options(kind)
+    allowed = {*known, *OWN} - {*DECIDED}
+    for name, value in options.items():
+        if name in DECIDED:
+            raise ConfigError(f"{where}: train.{name} cannot be set: {DECIDED[name]}")
+        if name not in known and name not in OWN:
+            raise ConfigError(f"{where}: train has no option '{name}'{did_you_mean(name, allowed)}")
+        if name not in OWN:
+            _check_type(f"{where}: train.{name}", value, known[name])
+    _check_lora(options.get("lora"), where)
+    if options.get("dtype", "auto") not in ("auto", "bfloat16", "float32"):
+        raise ConfigError(f"{where}: train.dtype is {options['dtype']!r}; allowed: auto, bfloat16, float32")
+    if not isinstance(options.get("resume", True), bool):
+        raise ConfigError(f"{where}: train.resume is {options['resume']!r}; write true or false")
+    if options.get("accelerate"):
+        from selfimprove.training.launch import accelerate_config
+
+        accelerate_config(options["accelerate"], where)
+
+
+def _check_lora(lora: Any, where: str) -> None:
+    if lora in (None, False):
+        return
+    if not isinstance(lora, Mapping):
+        raise ConfigError(f"{where}: train.lora is {lora!r}; write a mapping such as {{r: 32, alpha: 64}}, or null")
+    known = _fields(LORA_SOURCES)
+    for name, value in lora.items():
+        full = LORA_SHORT.get(name, name)
+        if full not in known:
+            raise ConfigError(f"{where}: train.lora has no option '{name}'{did_you_mean(name, {*known, *LORA_SHORT})}")
+        if name in LORA_SHORT and full in lora:
+            raise ConfigError(f"{where}: train.lora sets {name} and {full}, which are the same; keep one")
+        _check_type(f"{where}: train.lora.{name}", value, known[full])
+
+
+def known_options(kind: str) -> dict[str, str]:
+    """Return {option: type as its source spells it} of TRL's config for a kind of training."""
+    if kind not in SOURCES:
+        raise ConfigError(f"'{kind}' is not a kind of training; known: {', '.join(sorted(SOURCES))}")
+    return _fields((*COMMON_SOURCES, *SOURCES[kind]))
+
+
+@cache
+def _fields(sources: tuple[tuple[str, str, str], ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package, path, name in sources:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise missing_package("training", package, "core")
+        tree = ast.parse((Path(spec.submodule_search_locations[0]) / path).read_text(encoding="utf-8"))
+        body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+        for node in body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found[node.target.id] = ast.unparse(node.annotation)
+    return found
+
+
+def _check_type(where: str, value: Any, annotation: str) -> None:
+    """Raise ConfigError where a value cannot be of a type written as `int | str | list[str]`; others pass."""
+    names = [part.strip().partition("[")[0] for part in annotation.split("|")]
+    if not set(names) <= set(PLAIN):
+        return
+    kinds = {PLAIN[name] for name in names}
+    if isinstance(value, bool):
+        fits = bool in kinds
+    elif isinstance(value, int):
+        fits = bool(kinds & {int, float})
+    elif isinstance(value, str):
+        fits = bool(kinds & {str, list})  # TRL makes a list of one loss name
+    else:
+        fits = type(value) in kinds
+    if not fits:
+        raise ConfigError(f"{where} is {value!r}; expected {annotation.replace('None', 'null')}")
+
+
+def lora_fields(lora: Any) -> dict[str, Any] | None:
+    """Return the LoraConfig fields of a recipe's `lora` mapping, None for full weights."""
+    if lora in (None, False):
+        return None
+    given = {LORA_SHORT.get(name, name): value for name, value in lora.items()}
+    return {"target_modules": "all-linear", **given, "task_type": "CAUSAL_LM"}
+
+
+def trainer_config(kind: str, options: Mapping[str, Any], output: Path, seed: int, loss: str | None, cpu: bool) -> Any:
+    """Return TRL's SFTConfig or DPOConfig of a checked `train` section (imports torch).
+
+    Raises TrainError with TRL's own words where values do not go together.
+    """
+    from trl import DPOConfig, SFTConfig
+
+    given = {key: value for key, value in options.items() if key not in OWN}
+    values: dict[str, Any] = {**DEFAULTS, **(CPU_DEFAULTS if cpu else {})}
+    if loss is not None:
+        values["loss_type"] = loss
+    values.update(given)
+    if kind == "pairs":
+        names = values.get("loss_type", "sigmoid")
+        values["loss_type"] = [names] if isinstance(names, str) else list(names)
+    values.update(output_dir=str(output), seed=seed, data_seed=seed, disable_tqdm=True, remove_unused_columns=False)
+    values["use_cpu"] = cpu
+    try:
+        return (SFTConfig if kind == "sft" else DPOConfig)(**values)
+    except (ValueError, TypeError) as error:
+        raise TrainError(f"the train options do not go together: {error}") from None

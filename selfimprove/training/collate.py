@@ -1,0 +1,35 @@
+"""From tokenised rows to padded tensors: TRL's collators, with the columns that travel along with a row."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+ROW_COLUMNS = ("weight",)
+"""Numbers of a row that reach the loss, as float32 tensors of shape (B,)."""
+
+
+def row_columns(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Return the row columns of a batch, float32 of shape (B,) each."""
+    names = [name for name in ROW_COLUMNS if name in examples[0]]
+    return {name: torch.tensor([example[name] for example in examples], dtype=torch.float32) for name in names}
+
+
+@dataclass
+class ExampleCollator(DataCollatorForLanguageModeling):
+    """SFT rows {input_ids, labels, weight} -> input_ids, labels, attention_mask (B, T) and weight (B,)."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the padded batch."""
+        return {**super().torch_call(examples), **row_columns(examples)}
+
+
+@dataclass
+class PairCollator(DataCollatorForPreference):
+    """Pair rows {prompt_ids, chosen_ids, rejected_ids, weight} -> (2B, T) tensors, chosen first, and weight (B,)."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the padded batch."""
+        return {**super().torch_call(examples), **row_columns(examples)}

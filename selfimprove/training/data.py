@@ -1,0 +1,163 @@
+"""From JSONL rows to token ids on disk: streamed through Arrow, so that memory does not grow with the data.
+
+Rows are tokenised as the engines do it (`selfimprove.chat`): the chat template renders the prompt, the completion
+follows and closes with the end-of-turn token. What a template writes after that token (SmolLM2's newline) is not
+trained: the model stops before it would write it, and scores do not count it either.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from selfimprove.chat import completion_ids, end_of_turn
+from selfimprove.config import digest
+from selfimprove.errors import DataError, TrainError
+from selfimprove.records import KINDS, Example, Pair
+from selfimprove.training.job import Job, file_digest
+
+TRUNCATIONS = ("keep_start", "keep_end")
+
+
+def read_rows(kind: str, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield ('file line N', Example or Pair) of JSONL files; raises DataError naming file and line."""
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield f"{path} line {number}", _row(kind, line, f"{path} line {number}")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: not UTF-8 text, so no JSONL rows") from None
+
+
+def _row(kind: str, line: str, where: str) -> Any:
+    try:
+        row = KINDS[kind].from_row(json.loads(line))
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON: {error}") from None
+    except (DataError, AttributeError, TypeError) as error:
+        raise DataError(f"{where}: {error}") from None
+    assert isinstance(row, Example | Pair)
+    sides = (
+        {"completion": row.completion}
+        if isinstance(row, Example)
+        else {"chosen": row.chosen, "rejected": row.rejected}
+    )
+    for name, text in sides.items():
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"{where}: its {name} is empty, so there is nothing to learn; leave the row out")
+    if not isinstance(row.weight, int | float) or not 0 <= row.weight < float("inf"):
+        raise DataError(f"{where}: its weight is {row.weight!r}; it must be a number of 0 or more")
+    return row
+
+
+def cut(
+    prompt: list[int], sides: Sequence[list[int]], limit: int | None, mode: str
+) -> tuple[list[int], list[list[int]]]:
+    """Return prompt and sides cut so that prompt + longest side has at most `limit` tokens.
+
+    keep_start cuts the ends of the sides. keep_end first drops the beginning of the prompt, for all sides alike,
+    and only then cuts the sides.
+    """
+    if limit is None or len(prompt) + max(map(len, sides)) <= limit:
+        return prompt, list(sides)
+    if mode == "keep_end":
+        room = max(limit - max(map(len, sides)), 1)
+        prompt = prompt[-room:]
+    return prompt, [side[: max(limit - len(prompt), 0)] for side in sides]
+
+
+def tokenised(tokenizer: Any, row: Example | Pair, where: str, limit: int | None, mode: str) -> dict[str, Any] | None:
+    """Return the training columns of one row, None where cutting it to `limit` tokens leaves nothing to learn.
+
+    Example: input_ids, labels (-100 on the prompt). Pair: prompt_ids, chosen_ids, rejected_ids. Both: weight,
+    and `cut`, whether the row was too long. Raises TrainError for doubled special tokens, DataError where both
+    sides of a pair are the same tokens.
+    """
+    texts = (row.completion,) if isinstance(row, Example) else (row.chosen, row.rejected)
+    answers = [completion_ids(tokenizer, row.prompt, text) for text in texts]
+    prompt, whole = answers[0][0], [ids for _, ids in answers]
+    for ids in whole:
+        refuse_doubled(tokenizer, [*prompt, *ids], where)
+    if len(whole) == 2 and whole[0] == whole[1]:
+        raise DataError(f"{where}: chosen and rejected are the same tokens, so there is nothing to prefer")
+    prompt, sides = cut(prompt, whole, limit, mode)
+    if not all(sides) or (len(sides) == 2 and sides[0] == sides[1]):
+        return None
+    extra = {"weight": float(row.weight), "cut": sides != whole or prompt != answers[0][0]}
+    if isinstance(row, Example):
+        return {"input_ids": prompt + sides[0], "labels": [-100] * len(prompt) + sides[0], **extra}
+    return {"prompt_ids": prompt, "chosen_ids": sides[0], "rejected_ids": sides[1], **extra}
+
+
+def doubled_special(tokenizer: Any, ids: Sequence[int]) -> int | None:
+    """Return the first beginning-of-text, end-of-text or end-of-turn token that directly follows itself."""
+    watched = {tokenizer.bos_token_id, tokenizer.eos_token_id, end_of_turn(tokenizer)} - {None}
+    return next((a for a, b in pairwise(ids) if a == b and a in watched), None)
+
+
+def refuse_doubled(tokenizer: Any, ids: Sequence[int], where: str) -> None:
+    """Raise TrainError where a special token is doubled: by the template, the tokenizer or the text itself."""
+    token = doubled_special(tokenizer, ids)
+    if token is not None:
+        raise TrainError(
+            f"{where}: the special token {tokenizer.decode([token])!r} stands twice in a row; "
+            "the text holds it already, or the chat template and the tokenizer both write it: remove one"
+        )
+
+
+def _stream(kind: str, paths: list[str], tokenizer: Any, limit: int | None, mode: str) -> Iterator[dict[str, Any]]:
+    for where, row in read_rows(kind, paths):
+        columns = tokenised(tokenizer, row, where, limit, mode)
+        yield {**columns, "left_out": False} if columns else {**_EMPTY[kind], "left_out": True}
+
+
+_EMPTY: dict[str, dict[str, Any]] = {
+    "sft": {"input_ids": [], "labels": [], "weight": 0.0, "cut": True},
+    "pairs": {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "weight": 0.0, "cut": True},
+}
+
+
+def load_rows(job: Job, tokenizer: Any, limit: int | None, mode: str, cache: Path) -> tuple[Any, dict[str, int]]:
+    """Return (datasets.Dataset of tokenised rows, counts of rows `trained`, `cut` and `left_out` as too long).
+
+    The Arrow files go to `cache`; a second call, also from another process, reads them again. Raises DataError
+    where there are no rows, TrainError where all are too long.
+    """
+    from datasets import Dataset, Features, List, Value
+    from datasets.exceptions import DatasetGenerationError
+
+    if mode not in TRUNCATIONS:
+        raise TrainError(f"train.truncation_mode is {mode!r}; allowed: {', '.join(TRUNCATIONS)}")
+    lists = [name for name, value in _EMPTY[job.kind].items() if isinstance(value, list)]
+    features = Features(
+        {name: List(Value("int32")) for name in lists}
+        | {"weight": Value("float32"), "cut": Value("bool"), "left_out": Value("bool")}
+    )
+    contents = [file_digest(Path(path)) for path in job.rows]
+    stream = {"kind": job.kind, "paths": list(job.rows), "tokenizer": tokenizer, "limit": limit, "mode": mode}
+    key = digest([job.kind, contents, limit, mode, job.policy_base])
+    try:
+        rows = Dataset.from_generator(
+            _stream, features=features, cache_dir=str(cache), gen_kwargs=stream, fingerprint=key
+        )
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, DataError | TrainError):
+            raise error.__cause__ from None
+        raise
+    if not len(rows):
+        raise DataError(f"{', '.join(job.rows) or 'no file'}: there are no rows to train on")
+    left_out = sum(rows.with_format("numpy", columns=["left_out"])[:]["left_out"].tolist())
+    counts = {
+        "left_out": left_out,
+        "cut": sum(rows.with_format("numpy", columns=["cut"])[:]["cut"].tolist()) - left_out,
+    }
+    if left_out == len(rows):
+        raise TrainError(f"all {left_out} rows are longer than max_length = {limit} tokens before the answer begins")
+    if left_out:
+        rows = rows.filter(lambda flags: [not flag for flag in flags], input_columns="left_out", batched=True)
+    return rows.remove_columns(["cut", "left_out"]), {"trained": len(rows), **counts}

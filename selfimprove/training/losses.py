@@ -1,0 +1,64 @@
+"""The losses as pure functions of tensors, in the symbols of their papers; nothing here knows a trainer.
+
+Log-probs are sums over completion tokens in nats. `margin` is what a pair loss is a function of:
+s = beta * [(log p(y_w|x) - log p_ref(y_w|x)) - (log p(y_l|x) - log p_ref(y_l|x))], with y_w chosen, y_l rejected.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sequence_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return log p(y|x) per row: the sum over label tokens of their log-probs, computed in float32.
+
+    logits (B, T, V) predict the token that follows; labels (B, T) hold -100 where nothing is counted.
+    """
+    targets = labels[:, 1:]
+    counted = targets != -100
+    log_probs = logits[:, :-1].float().log_softmax(-1)
+    picked = log_probs.gather(-1, targets.masked_fill(~counted, 0).unsqueeze(-1)).squeeze(-1)
+    return (picked * counted).sum(-1)
+
+
+def pair_margin(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float) -> Tensor:
+    """Return s (B,): how much more than the reference the policy prefers the chosen side, times beta."""
+    return beta * ((chosen - ref_chosen) - (rejected - ref_rejected))
+
+
+def logistic(margin: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the DPO and SPIN loss log(1 + exp(-s)) per row (arXiv 2305.18290 eq. 7, 2401.01335 eq. 4.7).
+
+    `smoothing` is the probability epsilon that the label is flipped: -(1-eps) log sig(s) - eps log sig(-s).
+    """
+    return -(1 - smoothing) * F.logsigmoid(margin) - smoothing * F.logsigmoid(-margin)
+
+
+def hinge(margin: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the hinge loss max(0, 1 - s) per row (arXiv 2401.01335); `smoothing` mixes in the flipped label."""
+    return (1 - smoothing) * torch.relu(1 - margin) + smoothing * torch.relu(1 + margin)
+
+
+PAIR_LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {"sigmoid": logistic, "hinge": hinge}
+"""The losses we compute ourselves, by TRL's names; the others are TRL's own and take no row weights."""
+
+START_VALUE = {"sigmoid": math.log(2), "hinge": 1.0}
+"""Their value per row where policy and reference are the same model (s = 0), whatever the smoothing."""
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Return (1/B) sum_i w_i l_i: a row of weight 0.5 counts half, and the others are not raised for it."""
+    return (losses * weights).mean()
+
+
+def weighted_nll(log_probs: Tensor, weights: Tensor, tokens: Tensor | int) -> Tensor:
+    """Return -(1/T) sum_i w_i sum_t log p(y_it | x_i, y_i<t).
+
+    log_probs (B, C) are 0 where no token is trained, weights (B,), T = `tokens` the number of trained tokens of
+    the whole optimiser step (over ranks and accumulated batches), unweighted.
+    """
+    total = (log_probs.sum(-1) * weights).sum()
+    return -total / torch.as_tensor(tokens, device=log_probs.device).clamp(min=1)

@@ -1,0 +1,117 @@
+"""The model that is trained: a base with a new adapter, an adapter that is trained further, or full weights.
+
+The reference of a preference loss is always the policy as it is when the training starts:
+- new adapter: the adapter is switched off, which leaves the base;
+- adapter that is continued: TRL copies it as a second, frozen adapter named `ref` before the first step
+  (needs peft >= 0.20; older ones silently use the base for some adapters);
+- full weights: a frozen copy, with the adapter it may start from merged in.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import TrainError
+from selfimprove.models import adapter_settings
+from selfimprove.training.args import lora_fields
+from selfimprove.training.job import Job
+
+REFERENCE = "ref"
+"""The name that TRL gives to the frozen copy of a loaded adapter."""
+
+
+def weights_dtype(options: Mapping[str, Any]) -> Any:
+    """Return the torch dtype of the base weights: bfloat16 under an adapter, float32 where they are trained."""
+    import torch
+
+    name = options.get("dtype", "auto")
+    if name == "auto":
+        name = "bfloat16" if lora_fields(options.get("lora")) is not None else "float32"
+    return getattr(torch, name)
+
+
+def load_policy(job: Job, zero3: bool = False) -> tuple[Any, Any]:
+    """Return (model, peft config or None) to give to a TRL trainer.
+
+    A continued adapter comes back as a trainable PeftModel without a config, a new one as the plain model with
+    its LoraConfig. `zero3` keeps adapter weights in the dtype of the base, which ZeRO-3 needs. Raises TrainError
+    where an adapter and the recipe's `lora` do not fit.
+    """
+    from peft import LoraConfig, PeftModel
+    from transformers import AutoModelForCausalLM
+
+    lora = lora_fields(job.options.get("lora"))
+    model = AutoModelForCausalLM.from_pretrained(
+        job.policy_base, dtype=weights_dtype(job.options), trust_remote_code=False
+    )
+    model.config.use_cache = False
+    if job.policy_adapter is None:
+        return model, None if lora is None else LoraConfig(**lora)
+    if lora is None:
+        return PeftModel.from_pretrained(model, job.policy_adapter).merge_and_unload(), None
+    refuse_other_adapter(Path(job.policy_adapter), lora)
+    model = PeftModel.from_pretrained(model, job.policy_adapter, is_trainable=True, autocast_adapter_dtype=not zero3)
+    return model, None
+
+
+def load_reference(job: Job, precompute: bool) -> Any:
+    """Return the frozen reference for full-weight preference training, None where the trainer makes its own.
+
+    TRL would load the model's own path again, which leaves out an adapter that was merged in; so it is loaded
+    here, in the same way as the policy.
+    """
+    if lora_fields(job.options.get("lora")) is not None or precompute:
+        return None
+    model, _ = load_policy(job)
+    return model.requires_grad_(False).eval()
+
+
+def refuse_other_adapter(adapter: Path, lora: Mapping[str, Any]) -> None:
+    """Raise TrainError where the recipe asks for another rank or scale than the adapter has that is continued."""
+    settings = adapter_settings(adapter)
+    for name in ("r", "lora_alpha", "use_rslora", "use_dora"):
+        if name in lora and name in settings and lora[name] != settings[name]:
+            raise TrainError(
+                f"train.lora asks for {name} = {lora[name]}, but the adapter {adapter} that is trained further has "
+                f"{settings[name]}; set it to {settings[name]}, or start from a merged model"
+            )
+
+
+def save_policy(trainer: Any, job: Job, folder: Path, tokenizer: Any) -> None:
+    """Write the trained adapter, or the whole model with its tokenizer; the folder appears in one step.
+
+    Every rank must call this: sharded weights are gathered. Full weights are written in the dtype of the base.
+    """
+    import shutil
+
+    import torch
+    from peft import PeftModel
+    from transformers import AutoConfig
+
+    accelerator = trainer.accelerator
+    model = accelerator.unwrap_model(trainer.model)
+    # the wrapped engine knows how to gather ZeRO-3 or FSDP shards; plain modules are their own state
+    state = accelerator.get_state_dict(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        draft = folder.with_name(f".{folder.name}-draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(model, PeftModel):
+            model.save_pretrained(draft, state_dict=state, selected_adapters=["default"])
+        else:
+            dtype = AutoConfig.from_pretrained(job.policy_base).dtype or torch.bfloat16
+            model.save_pretrained(draft, state_dict={name: value.to(dtype) for name, value in state.items()})
+            _set_dtype(draft / "config.json", dtype)
+            tokenizer.save_pretrained(draft)
+        (draft / "README.md").unlink(missing_ok=True)  # peft writes a card of placeholders
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    accelerator.wait_for_everyone()
+
+
+def _set_dtype(path: Path, dtype: Any) -> None:
+    import json
+
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    config.pop("torch_dtype", None)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,207 @@
+"""What runs inside `accelerate launch`: from a job, or from a recipe with rows, to a trained policy.
+
+The order is fixed: options, parallelism in force, rows, model, first batch, start check, training, result.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from selfimprove.config import read_recipe
+from selfimprove.errors import SelfImproveError
+from selfimprove.training.args import check_options, lora_fields, trainer_config
+from selfimprove.training.job import CHECKPOINTS, ERROR, EVENTS, PREVIEW, RESULT, Job, Result, refuse_another_job
+from selfimprove.training.launch import CHILD, die_with_parent
+
+DATA = "rows"
+"""Folder for the tokenised rows, removed when the training is done."""
+
+
+def main(kind: str, arguments: Sequence[str] | None = None) -> int:
+    """Train from the command line; return the exit code, after one sentence where it failed."""
+    if os.environ.get(CHILD) or "LOCAL_RANK" in os.environ:
+        die_with_parent()
+    job: Job | None = None
+    try:
+        job = parse(kind, arguments)
+        prepare_process()
+        train(job)
+    except SelfImproveError as error:
+        report(str(error), Path(job.output) if job else None)
+        return 2
+    return 0
+
+
+def parse(kind: str, arguments: Sequence[str] | None) -> Job:
+    """Return the job that a command line asks for; raises ConfigError where it cannot be one."""
+    what = "supervised fine-tuning on examples" if kind == "sft" else "preference training on pairs"
+    parser = argparse.ArgumentParser(
+        description=f"Run one {what}, alone or under `accelerate launch --config_file accelerate_configs/NAME.yaml`.",
+        epilog="The result is OUTPUT/adapter or OUTPUT/model; an interrupted training goes on from a checkpoint.",
+    )
+    parser.add_argument("--job", help="a job file, as the loop writes it; no other option is needed then")
+    parser.add_argument("--config", help="recipe; its train section holds the options")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="FILE", help="JSONL files of rows")
+    parser.add_argument("--output", help="folder for the result, checkpoints, log and batch preview")
+    parser.add_argument("--model", help="base model; default: the recipe's model")
+    parser.add_argument("--adapter", help="adapter that is trained further; default: a new one")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="recipe overrides, e.g. train.max_steps=10")
+    # rows are many words, and so are overrides: what holds '=' and is no file is an override
+    given = parser.parse_args(arguments)
+    if given.job:
+        return Job.read(given.job)
+    rows = [word for word in given.rows if "=" not in word or Path(word).is_file()]
+    overrides = [*given.overrides, *(word for word in given.rows if word not in rows)]
+    for name in ("config", "output"):
+        if getattr(given, name) is None:
+            parser.error(f"--{name} is needed where there is no --job")
+    if not rows:
+        parser.error("--rows is needed where there is no --job")
+    recipe = read_recipe(given.config, overrides)
+    return Job(
+        kind=kind,
+        rows=tuple(rows),
+        policy_base=given.model or recipe.model,
+        policy_adapter=given.adapter,
+        output=given.output,
+        options=recipe.train,
+        seed=recipe.seed,
+        recipe=given.config,
+    )
+
+
+def prepare_process() -> None:
+    """Set what must be set before torch is used: device and threads.
+
+    One accelerate config serves machines with and without GPUs because this decides: without one, accelerate and
+    DeepSpeed are told to use the CPU (gloo), and the cores are divided among the processes of this machine; two
+    processes with all cores each slow each other down manyfold.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+
+
+def report(sentence: str, output: Path | None) -> None:
+    """Print an error once: by the rank that writes error.json first, or by rank 0 where there is no output yet."""
+    if output is None:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {sentence}", file=sys.stderr)
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with (output / ERROR).open("x", encoding="utf-8") as file:
+            json.dump({"sentence": sentence}, file)
+    except FileExistsError:
+        return
+    print(f"error: {sentence}", file=sys.stderr)
+
+
+def train(job: Job) -> Result:
+    """Train a job in this process (one of several under a launcher) and write its result."""
+    import torch
+
+    from selfimprove.models import load_tokenizer, model_folder
+    from selfimprove.training.checks import Events, check_finished, last_checkpoint, trainer_state
+    from selfimprove.training.data import load_rows
+    from selfimprove.training.distributed import in_force, launcher_command, refuse_fallback, requested
+    from selfimprove.training.policy import save_policy
+
+    began = time.monotonic()
+    output = Path(job.output).absolute()
+    check_options(job.kind, job.options, job.recipe or str(output))
+    first = os.environ.get("RANK", "0") == "0"
+    asked = requested(os.environ, launcher_command())
+    args = trainer_config(
+        job.kind, job.options, output / CHECKPOINTS, job.seed, job.loss, cpu=not torch.cuda.is_available()
+    )
+    if first:
+        (output / RESULT).unlink(missing_ok=True)
+        (output / ERROR).unlink(missing_ok=True)
+        refuse_another_job(job)
+    job = Job(**{**vars(job), "policy_base": str(model_folder(job.policy_base))})
+    tokenizer = load_tokenizer(job.policy_base)
+    cache = output / DATA / os.environ.get("GROUP_RANK", "0")
+    with args.main_process_first(local=True, desc="tokenising rows"):
+        rows, counts = load_rows(job, tokenizer, args.max_length, args.truncation_mode, cache)
+    trainer = make_trainer(job, args, tokenizer, rows)
+    trainer.preview_path = output / PREVIEW
+    trainer.add_callback(Events(output / EVENTS))
+    found = in_force(trainer.accelerator)
+    refuse_fallback(asked, found)
+    if first:
+        print(f"{counts['trained']} rows ({counts['cut']} cut, {counts['left_out']} left out as too long); {found}")
+    checkpoint = last_checkpoint(output / CHECKPOINTS) if job.options.get("resume", True) else None
+    started_at = (trainer_state(checkpoint) or {}).get("global_step", 0) if checkpoint else 0
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    check_finished(trainer.state.global_step, trainer.state.max_steps, started_at)
+    name = "adapter" if lora_fields(job.options.get("lora")) is not None else "model"
+    save_policy(trainer, job, output / name, tokenizer)
+    result = Result(
+        adapter=str(output / name) if name == "adapter" else None,
+        model=str(output / name) if name == "model" else None,
+        base=job.policy_base,
+        steps=trainer.state.global_step,
+        steps_now=trainer.state.global_step - started_at,
+        seconds=round(time.monotonic() - began, 2),
+        metrics=final_metrics(trainer.state.log_history),
+        rows=counts,
+        distributed={**vars(found), "asked": str(asked), "found": str(found), "device": str(args.device)},
+    )
+    if first:
+        shutil.rmtree(output / DATA, ignore_errors=True)
+        result.write(output)
+        shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    return result
+
+
+def make_trainer(job: Job, args: Any, tokenizer: Any, rows: Any) -> Any:
+    """Return the trainer of a job's kind, with model, reference and collator in place."""
+    from selfimprove.training.policy import load_policy, load_reference
+
+    zero3 = args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3
+    model, adapter = load_policy(job, zero3)
+    common = {"model": model, "args": args, "train_dataset": rows, "tokenizer": tokenizer, "peft_config": adapter}
+    if job.kind == "sft":
+        from selfimprove.training.sft import ExampleTrainer
+
+        return ExampleTrainer(**common)
+    from selfimprove.training.dpo import PairTrainer
+
+    weighted = bool((rows.with_format("numpy", columns=["weight"])[:]["weight"] != 1).any())
+    return PairTrainer(**common, ref_model=load_reference(job, args.precompute_ref_log_probs), weighted=weighted)
+
+
+def final_metrics(history: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the figures of a training: first and last loss, the mean loss, rows a second."""
+    losses = [entry for entry in history if "loss" in entry]
+    metrics: dict[str, float] = {}
+    if losses:
+        metrics = {"loss_first": losses[0]["loss"], "loss_last": losses[-1]["loss"]}
+        for long, short in (("rewards/margins", "margin"), ("rewards/accuracies", "accuracy")):
+            if long in losses[-1]:
+                metrics[short] = losses[-1][long]
+    summary = next((entry for entry in reversed(history) if "train_runtime" in entry), {})
+    for long, short in (
+        ("train_loss", "loss"),
+        ("train_runtime", "train_seconds"),
+        ("train_samples_per_second", "rows_per_second"),
+    ):
+        if long in summary:
+            metrics[short] = summary[long]
+    return metrics
