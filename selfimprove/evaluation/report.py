@@ -13,22 +13,22 @@ from selfimprove.evaluation.metrics import mcnemar, paired_bootstrap, wilson
 class Accuracy:
     """A share of items answered correctly, with its 95 % Wilson interval.
 
-    `failed` of the `total` items could not be graded. They count as not correct, so that a broken verifier
-    never raises an accuracy.
+    `total` are the items that could be graded; `failed` items could not, and are in no denominator: a verdict
+    that is missing is not a wrong answer, but it is told.
     """
 
-    correct: float
+    correct: int
     total: int
     low: float
     high: float
     failed: int = 0
 
     @classmethod
-    def of(cls, scores: Mapping[str, float | None]) -> "Accuracy":
-        """Return the accuracy of {item id: score}; None is an item that could not be graded."""
-        correct = sum(score for score in scores.values() if score is not None)
-        low, high = wilson(correct, len(scores))
-        return cls(correct, len(scores), low, high, sum(score is None for score in scores.values()))
+    def of(cls, outcomes: Mapping[str, bool | None]) -> "Accuracy":
+        """Return the accuracy of {item id: whether it was right}; None is an item that could not be graded."""
+        graded = [right for right in outcomes.values() if right is not None]
+        low, high = wilson(sum(graded), len(graded))
+        return cls(sum(graded), len(graded), low, high, len(outcomes) - len(graded))
 
     @property
     def share(self) -> float:
@@ -40,7 +40,7 @@ class Accuracy:
         failed = f", {self.failed} not gradable" if self.failed else ""
         return (
             f"{100 * self.share:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
-            f" ({self.correct:g} of {self.total}{failed})"
+            f" ({self.correct} of {self.total}{failed})"
         )
 
     def to_row(self) -> dict[str, Any]:
@@ -50,7 +50,10 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two rounds on the same items: what was gained and lost, the difference with its interval, and McNemar's p."""
+    """Two rounds on the same items: what was gained and lost, the difference with its interval, and McNemar's p.
+
+    `items` counts those that both rounds could grade; `left_out` those that one of them could not.
+    """
 
     items: int
     gained: int
@@ -59,13 +62,15 @@ class Comparison:
     low: float
     high: float
     p: float
+    left_out: int = 0
 
     def __str__(self) -> str:
         """Return the comparison in one line: `+8.5 points [+4.0, +13.0], 61 gained, 27 lost, p = 0.0004`."""
         p = "p < 0.0001" if self.p < 0.0001 else f"p = {self.p:.4f}"
+        left_out = f", {self.left_out} items not gradable in both" if self.left_out else ""
         return (
             f"{100 * self.difference:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}],"
-            f" {self.gained} gained, {self.lost} lost, {p}"
+            f" {self.gained} gained, {self.lost} lost, {p}{left_out}"
         )
 
     def to_row(self) -> dict[str, Any]:
@@ -74,12 +79,12 @@ class Comparison:
 
 
 def compare(
-    before: Mapping[str, float | None], after: Mapping[str, float | None], *, draws: int = 10_000, seed: int = 0
+    before: Mapping[str, bool | None], after: Mapping[str, bool | None], *, draws: int = 10_000, seed: int = 0
 ) -> Comparison:
-    """Return the comparison of {item id: score} before and after; an item that was not gradable counts as wrong.
+    """Return the comparison of {item id: whether it was right} before and after, on the items graded both times.
 
-    An item counts as gained or lost where its score rose or fell. Raises DataError where the two do not hold
-    the same items: rounds measured on different items cannot be compared.
+    Raises DataError where the two do not hold the same items (rounds measured on different items cannot be
+    compared), or where no item could be graded both times.
     """
     missing, added = sorted(set(before) - set(after)), sorted(set(after) - set(before))
     if missing or added:
@@ -88,9 +93,12 @@ def compare(
             f"the two evaluations hold different items ({len(missing)} only in the first, {len(added)} only in the"
             f" second, for example {example!r}); evaluate both on the same held-out set and limit"
         )
-    ids = sorted(before)
-    old, new = [before[i] or 0.0 for i in ids], [after[i] or 0.0 for i in ids]
-    gained = sum(n > o for o, n in zip(old, new, strict=True))
-    lost = sum(n < o for o, n in zip(old, new, strict=True))
+    pairs = [(before[i], after[i]) for i in sorted(before)]
+    graded = [(old, new) for old, new in pairs if old is not None and new is not None]
+    if not graded:
+        raise DataError(f"none of the {len(pairs)} items could be graded both times, so there is nothing to compare")
+    old, new = [float(pair[0]) for pair in graded], [float(pair[1]) for pair in graded]
     difference, low, high = paired_bootstrap(old, new, draws=draws, seed=seed)
-    return Comparison(len(ids), gained, lost, difference, low, high, mcnemar(gained, lost))
+    gained, lost = graded.count((False, True)), graded.count((True, False))
+    p = mcnemar(gained, lost)
+    return Comparison(len(graded), gained, lost, difference, low, high, p, len(pairs) - len(graded))

@@ -1,0 +1,39 @@
+"""`selfimprove validate`: can this recipe run, and can its verifier grade its own gold answers?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def validate(
+    recipe: Annotated[str, typer.Argument(help="the recipe: a YAML file, or a name from `recipes ls`")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as often as you like")] = None,
+    limit: Annotated[int, typer.Option(help="print at most so many rows that cannot be graded")] = 20,
+) -> None:
+    """Check a recipe, its data and its verifier before anything is sampled; exit 2 where a row cannot be graded.
+
+    Every gold answer is given to the verifier as if a model had said it. A row that is not graded as right would
+    never be right for any model.
+    """
+    import asyncio
+
+    from selfimprove.cli.recipes import find_recipe
+    from selfimprove.config import read_recipe
+    from selfimprove.plan import inspect_data, plan
+
+    path = find_recipe(recipe)
+    checked = plan(read_recipe(path, overrides or []), str(path), Path(path).parent)
+    typer.echo("\n".join(checked.lines()))
+    heldout = checked.heldout()
+    found = asyncio.run(inspect_data(checked, heldout, grade_all=True))
+    sets = ", ".join(f"{name} {len(items)}" for name, items in heldout.items()) or "none"
+    typer.echo(f"counted   {found.prompts} prompts; held-out items: {sets}")
+    for prompt, reason in found.ungradable[:limit]:
+        typer.echo(f"bad       {prompt.id}: gold {prompt.gold!r} is not graded as right ({reason})")
+    if found.ungradable:
+        hidden = len(found.ungradable) - limit
+        more = f" ({hidden} more; --limit {len(found.ungradable)} shows all)" if hidden > 0 else ""
+        typer.echo(f"{len(found.ungradable)} rows cannot be graded by their own gold answer{more}", err=True)
+        raise typer.Exit(2)
+    typer.echo("good      every gold answer is graded as right")

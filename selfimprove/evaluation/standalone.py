@@ -1,0 +1,70 @@
+"""Measuring one policy on held-out sets outside a run: the same requests and files as a round's evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+from selfimprove.config import Recipe
+from selfimprove.engines import open_engine
+from selfimprove.engines.base import Policy
+from selfimprove.errors import DataError
+from selfimprove.evaluation.heldout import measure_policy, read_items
+from selfimprove.evaluation.report import Comparison, compare
+from selfimprove.ledger import Ledger
+from selfimprove.records import Prompt
+from selfimprove.run import EngineOnDemand, Run
+from selfimprove.store import Store
+from selfimprove.verify import Verifier
+
+
+async def evaluate_policy(
+    recipe: Recipe, policy: Policy, heldout: dict[str, list[Prompt]], store: Store
+) -> dict[str, Any]:
+    """Return the marker of the policy's evaluation, measured now or, where the folder has it, before.
+
+    Raises DataError where the folder holds the evaluation of another policy.
+    """
+    marker = store.marker(0, "evaluate")
+    if marker is not None:
+        if marker["policy"] != policy.digest:
+            raise DataError(f"{store.folder}: holds the evaluation of another model; choose another --output")
+        return marker
+    ledger = Ledger(recipe.ledger or store.folder / "ledger.sqlite")
+    engine = EngineOnDemand(open_engine(recipe.engine))
+    verifiers: dict[str, Verifier] = {}
+    try:
+        run = Run(recipe, 0, policy, policy, policy, engine, ledger, verifiers)
+        return await measure_policy(run, heldout, store)
+    finally:
+        await engine.close()
+        for verifier in verifiers.values():
+            verifier.close()
+        ledger.close()
+
+
+def evaluated_round(path: Path) -> tuple[Store, int]:
+    """Return the store and the round of an evaluation: a run folder means its last round, `run/round-1` that one.
+
+    Raises DataError where nothing was measured there.
+    """
+    if path.name.startswith("round-") and path.name[6:].isdigit():
+        store, rounds = Store(path.parent), [int(path.name[6:])]
+    else:
+        store, rounds = Store(path), measured_rounds(Store(path))
+    if not rounds or store.marker(rounds[-1], "evaluate") is None:
+        raise DataError(
+            f"{path}: no evaluation is there; name a run folder, or one round of it such as {path}/round-0"
+        )
+    return store, rounds[-1]
+
+
+def measured_rounds(store: Store) -> list[int]:
+    """Return the numbers of the rounds that have been measured, in order."""
+    return sorted(int(marker.parent.name[6:]) for marker in store.folder.glob("round-*/evaluate.json"))
+
+
+def compare_rounds(before: tuple[Store, int], after: tuple[Store, int], name: str) -> Comparison:
+    """Return how a held-out set changed between two measured rounds, of one run or of two."""
+    old, new = (
+        {i: item.correct for i, item in read_items(store, number, name).items()} for store, number in (before, after)
+    )
+    return compare(old, new)

@@ -1,0 +1,1 @@
+"""What a person reads: tables, run folders, method cards, data-set cards."""
