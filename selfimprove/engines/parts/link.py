@@ -53,28 +53,32 @@ class Link:
         self.url, self.retries, self.patience, self.backoff = url, retries, patience, backoff
         self.pace = Pace(concurrency)
         self.attempts = 0
+        self._key = key
         self._heard: float | None = None
         self._lost_in_a_row = 0
         self._client = AsyncOpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=0)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """Return the answer to a POST of JSON; `path` is relative to the base URL, or a whole URL."""
-        return await self._ask("POST", path, body)
+    async def post(self, path: str, body: Mapping[str, Any], *, text: bool = False) -> Answer:
+        """Return the answer to a POST of JSON; `path` is relative to the base URL, or a whole URL.
+
+        With `text` the answer may be anything; its body is left as text.
+        """
+        return await self._ask("POST", path, body, text)
 
     async def get(self, path: str) -> Answer:
         """Return the answer to a GET."""
-        return await self._ask("GET", path, None)
+        return await self._ask("GET", path, None, False)
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""
         await self._client.close()
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, plain: bool) -> Answer:
         loop = asyncio.get_running_loop()
         begun, tries, failures = loop.time(), 0, 0
         while True:
             async with self.pace.slot() as started:
-                answer = await self._once(method, path, body)
+                answer = await self._once(method, path, body, plain)
                 if answer.again == "busy":
                     self.pace.slow_down(started, answer.wait or 0.0)
             tries += 1
@@ -118,7 +122,7 @@ class Link:
             )
         return Answer(problem=f"{answer.problem} ({failures} attempts)", status=answer.status)
 
-    async def _once(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
+    async def _once(self, method: str, path: str, body: Mapping[str, Any] | None, plain: bool) -> Answer:
         import openai
 
         self.attempts += 1
@@ -139,7 +143,7 @@ class Link:
                 return Answer(problem=f"no connection: {error.__cause__}", again="unreachable")
             return Answer(problem=f"the connection broke: {cause}", again="broken")
         try:
-            return Answer(body=json.loads(text) if text else None)
+            return Answer(body=text if plain else json.loads(text) if text else None)
         except ValueError:
             return Answer(problem=f"the answer is not JSON: {text[:80]!r}", again="broken")
 
@@ -153,6 +157,8 @@ class Link:
         if getattr(error, "code", None) == "insufficient_quota":
             raise EngineError(f"the account behind the API key of {self.url} has no quota left (HTTP {status})")
         problem = f"HTTP {status}: {_reason(error)}"
+        if self._key:
+            problem = problem.replace(self._key, "***")
         if status in BUSY:
             return Answer(problem=problem, status=status, again="busy", wait=retry_after(error.response.headers))
         again = "broken" if status >= 500 or status in (408, 409, 425) else ""

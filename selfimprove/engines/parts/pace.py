@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 
@@ -23,7 +23,7 @@ class Pace:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
+    async def slot(self) -> AsyncGenerator[float, None]:
         """Wait for a free place, and for the end of a pause the server asked for; yield the time of the start."""
         loop = asyncio.get_running_loop()
         await self._enter(loop)
