@@ -31,8 +31,8 @@ def overview(store: Store) -> list[str]:
     recipe = saved_recipe(store.folder)
     head = read_json(store.folder / "run.json")
     lines = [
-        f"{store.folder}: {recipe.method_name} on {recipe.model}, {recipe.rounds} rounds, engine {recipe.engine['name']}",
-        f"begun {head['created']} with selfimprove {head['version']}; {state(store)}",
+        f"{store.folder}: {recipe.method_name} on {recipe.model}, {recipe.rounds} rounds",
+        f"begun {head['created']} with selfimprove {head['version']}, engine {recipe.engine['name']}; {state(store)}",
         "",
     ]
     rows = []
