@@ -18,7 +18,7 @@ def resource_folder(name: str) -> Path:
     checkout = PACKAGE.parent / name
     if (PACKAGE.parent / "pyproject.toml").is_file() and checkout.is_dir():
         return checkout
-    copy = PACKAGE / "shipped" / name
+    copy = PACKAGE / name
     if copy.is_dir():
         return copy
     raise ConfigError(f"{PACKAGE}: this installation has no folder {name}/; install selfimprove again")
