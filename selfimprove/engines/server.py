@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from selfimprove.engines.base import Generate, Policy, Score, Usage
 from selfimprove.engines.parts.chat_api import chat_body, prompt_tokens_of, renormalised, samples_of
+from selfimprove.engines.parts.life import Life
 from selfimprove.engines.parts.link import Answer, Link
 from selfimprove.engines.parts.refusal import failed, refusal, unscored
 from selfimprove.engines.parts.remote import RELOAD_HELP, Remote
@@ -74,12 +75,7 @@ class Server:
         self._remote: Remote | None = None
         self._tokenizer: tuple[str, Any] | None = None
         self._tokenizer_lock = asyncio.Lock()
-        self._awake = asyncio.Event()
-        self._awake.set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._running = 0
-        self._closed = False
+        self._life = Life(self.name)
 
     @property
     def identity(self) -> str:
@@ -88,7 +84,7 @@ class Server:
 
     async def start(self, policy: Policy) -> None:
         """Ask the server what it is and serves; raises EngineError where it cannot be reached or lacks the model."""
-        if self._closed:
+        if self._life.state == "closed":
             raise EngineError("the server engine is closed; open it anew")
         models = await self.link.get("models")
         listed = models.body.get("data") if models.ok and isinstance(models.body, dict) else None
@@ -106,10 +102,11 @@ class Server:
             self.vllm = any(isinstance(item, dict) and item.get("owned_by") == "vllm" for item in listed or [])
         self.version = f"vllm {number}" if self.vllm and number else str(number or "openai-compatible")
         self._remote = Remote(self.link, self.root, self.model, policy, self.config.adapters)
+        self._life.begin()
 
     async def generate(self, request: Generate) -> list[Sample]:
         """Return `request.n` samples; what the server refused or lost is an error value in each."""
-        async with self._working():
+        async with self._life.request():
             if reason := refusal(request):
                 samples = failed(request, reason)
             elif request.regex is not None and not self.vllm:
@@ -124,7 +121,7 @@ class Server:
 
     async def score(self, request: Score) -> Scored:
         """Return the log-probs of a completion; raises EngineError where the server is no vLLM server."""
-        async with self._working():
+        async with self._life.request():
             if not self.vllm:
                 raise EngineError(
                     f"the server at {self.url} is no vLLM server, so it cannot tell the log-probs of a given text; "
@@ -141,19 +138,17 @@ class Server:
 
     async def sleep(self) -> None:
         """Wait for the requests in flight and hold back new ones; the server itself goes on."""
-        self._awake.clear()
-        await self._idle.wait()
+        await self._life.quiet()
 
     async def wake(self) -> None:
         """Let requests through again."""
-        self._awake.set()
+        self._life.wake()
 
     async def close(self) -> None:
         """Take our adapters out of the server and close the connections."""
-        if self._closed:
+        if self._life.state == "closed":
             return
-        self._closed = True
-        self._awake.set()
+        self._life.end()
         try:
             if self._remote is not None:
                 await asyncio.wait_for(self._remote.close(), 10)
@@ -161,21 +156,6 @@ class Server:
             self.usage.notes["adapters left in the server"] = 1
         finally:
             await self.link.close()
-
-    @asynccontextmanager
-    async def _working(self) -> AsyncGenerator[None, None]:
-        await self._awake.wait()
-        if self._closed or self._remote is None:
-            state = "closed" if self._closed else "not started"
-            raise EngineError(f"the server engine is {state}; open and start it before asking")
-        self._running += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if self._running == 0:
-                self._idle.set()
 
     @asynccontextmanager
     async def _asking(self, policy: Policy) -> AsyncGenerator[str, None]:

@@ -14,7 +14,6 @@ from selfimprove.engines.base import Generate, Policy, Score
 from selfimprove.engines.parts.chat_api import chat_body, first_token_choices, renormalised, samples_of
 from selfimprove.engines.parts.link import LONGEST_WAIT, retry_after
 from selfimprove.engines.parts.pace import Pace
-from selfimprove.engines.parts.remote import Turns
 from selfimprove.engines.server import Config, Server, make
 from selfimprove.errors import ConfigError, EngineError
 from selfimprove.records import as_messages
@@ -493,21 +492,6 @@ def test_weights_change_only_between_requests_and_the_prefix_cache_is_reset():
         assert paths.count("/collective_rpc") <= 2, "ten requests share one change of weights"
 
     conduct(scenario, server)
-
-
-def test_a_turn_ends_where_the_change_fails():
-    async def scenario() -> None:
-        async def change(key: str) -> None:
-            raise EngineError("no")
-
-        turns = Turns("a", change)
-        with pytest.raises(EngineError):
-            async with turns.of("b"):
-                raise AssertionError("never entered")
-        async with turns.of("a"):
-            assert turns.key == "a"
-
-    asyncio.run(scenario())
 
 
 def test_scoring_sends_token_ids_and_reads_the_completion_only():

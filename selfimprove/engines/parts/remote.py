@@ -3,62 +3,18 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from selfimprove.engines.base import Policy
 from selfimprove.engines.parts.link import Link
+from selfimprove.engines.parts.turns import Turns
 from selfimprove.errors import EngineError
-
-TURN = 20.0
-"""Seconds that one set of weights may keep the server while requests for another set wait."""
 
 LORA_HELP = "start the server with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 RELOAD_HELP = "start the server with VLLM_SERVER_DEV_MODE=1, so that weights can be reloaded in place"
-
-
-class Turns:
-    """Lets requests of one key in at a time; the key changes only when nobody of the old one is left."""
-
-    def __init__(self, key: str, change: Callable[[str], Awaitable[None]]) -> None:
-        self.key = key
-        self._change = change
-        self._users = 0
-        self._waiting: dict[str, int] = {}
-        self._since = 0.0
-        self._changed = asyncio.Condition()
-
-    @asynccontextmanager
-    async def of(self, key: str) -> AsyncGenerator[None, None]:
-        """Wait for the turn of a key, changing to it where nobody else is served."""
-        async with self._changed:
-            self._waiting[key] = self._waiting.get(key, 0) + 1
-            try:
-                await self._changed.wait_for(lambda: self._may_enter(key))
-                if key != self.key:
-                    await self._change(key)
-                    self.key, self._since = key, asyncio.get_running_loop().time()
-                self._users += 1
-            finally:
-                self._waiting[key] -= 1
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            self._users -= 1
-            async with self._changed:
-                self._changed.notify_all()
-
-    def wanted(self, key: str) -> bool:
-        """Whether a key has the turn or somebody waits for it."""
-        return key == self.key or self._waiting.get(key, 0) > 0
-
-    def _may_enter(self, key: str) -> bool:
-        if self._users == 0:
-            return True
-        others = any(count for other, count in self._waiting.items() if other != key)
-        return key == self.key and (not others or asyncio.get_running_loop().time() - self._since < TURN)
 
 
 class Remote:
@@ -70,8 +26,10 @@ class Remote:
 
     def __init__(self, link: Link, root: str, model: str, start: Policy, adapters: str) -> None:
         self.link, self.root, self.model, self.start, self.adapters = link, root, model, start, adapters
-        self._turns = Turns(start.base, self._reload)
+        self._holds: str | None = start.base
+        self._turns = Turns(self._reload, start.base)
         self._names: dict[str, str] = {}
+        self._wanted: Counter[str] = Counter()
         self._loading = asyncio.Lock()
         self._merged: dict[str, Path] = {}
         self._folder: Path | None = None
@@ -87,8 +45,12 @@ class Remote:
                 weights = str(await self._merge(policy))
             else:
                 name = loaded
-        async with self._turns.of(weights):
-            yield name
+        self._wanted[weights] += 1
+        try:
+            async with self._turns.turn(weights):
+                yield name
+        finally:
+            self._wanted[weights] -= 1
 
     async def close(self) -> None:
         """Take the adapters out of the server again and remove the merged weights."""
@@ -126,7 +88,7 @@ class Remote:
                 if self._folder is None:
                     self._folder = Path(tempfile.mkdtemp(prefix="selfimprove-merged-"))
                     self._folder.chmod(0o755)
-                for digest in [d for d, path in self._merged.items() if not self._turns.wanted(str(path))][:-1]:
+                for digest in [d for d, path in self._merged.items() if not self._wanted[str(path)]][:-1]:
                     await asyncio.to_thread(shutil.rmtree, self._merged.pop(digest), ignore_errors=True)
                 folder = self._folder / (policy.digest[:16] or "policy")
                 self._merged[policy.digest] = await asyncio.to_thread(export_merged, policy, folder)
@@ -134,8 +96,12 @@ class Remote:
 
     async def _reload(self, weights: str) -> None:
         """Load other weights in place and forget the prefixes computed with the old ones."""
+        if weights == self._holds:  # a change was refused before it began
+            return
         body = {"method": "reload_weights", "kwargs": {"weights_path": weights}}
         answer = await self.link.post(f"{self.root}/collective_rpc", body)
+        if answer.status not in (400, 404, 405):
+            self._holds = None
         if not answer.ok:
             lora = f" It does not load adapters either ({self._no_lora}); {LORA_HELP}." if self._no_lora else ""
             raise EngineError(
@@ -145,6 +111,7 @@ class Remote:
         for _ in range(100):  # cancelled requests may still hold blocks for a moment
             answer = await self.link.post(f"{self.root}/reset_prefix_cache", {})
             if answer.ok and (not isinstance(answer.body, dict) or answer.body.get("success", True)):
+                self._holds = weights
                 return
             await asyncio.sleep(0.1)
         raise EngineError(

@@ -1,0 +1,98 @@
+"""The log-probs of given text under a Hugging Face model: chat-templated, prompt masked, temperature 1, float32."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from selfimprove.chat import completion_ids
+from selfimprove.engines.base import Score
+from selfimprove.engines.parts.refusal import refusal
+from selfimprove.errors import DataError
+from selfimprove.records import Scored
+
+LOGIT_BYTES = 512 * 2**20
+"""How large the float32 logits of one batch may get."""
+
+BATCH_TOKENS = 16_384
+"""How many tokens, padding included, go through the model at once."""
+
+
+def score_batch(
+    model: Any, tokenizer: Any, requests: Sequence[Score], max_model_len: int | None = None
+) -> list[Scored]:
+    """Return the log-probs of each request's completion under `model`, in order; a bad request is a value.
+
+    `model` is a causal language model (with or without an active adapter) whose policy the requests mean; it
+    is neither moved nor changed. Requests are batched by length, padded on the left.
+    """
+    results: list[Scored] = [Scored()] * len(requests)
+    ready: list[tuple[int, list[int], list[int]]] = []
+    for place, request in enumerate(requests):
+        ids = token_ids(tokenizer, request, max_model_len)
+        if isinstance(ids, str):
+            results[place] = Scored(error=ids)
+        else:
+            ready.append((place, *ids))
+    vocabulary = model.config.get_text_config().vocab_size
+    for batch in _batches(ready, vocabulary):
+        scores = completion_logprobs(model, [(prompt, completion) for _, prompt, completion in batch])
+        for (place, _, _), values in zip(batch, scores, strict=True):
+            results[place] = Scored(tuple(values))
+    return results
+
+
+def token_ids(tokenizer: Any, request: Score, max_model_len: int | None) -> tuple[list[int], list[int]] | str:
+    """Return (prompt ids, completion ids) of a request, or why it cannot be scored."""
+    if reason := refusal(request):
+        return reason
+    try:
+        prompt, completion = completion_ids(tokenizer, request.messages, request.completion, request.end)
+    except DataError as error:
+        return str(error)
+    if not completion:
+        return "there is no text to score"
+    length = len(prompt) + len(completion)
+    if max_model_len is not None and length > max_model_len:
+        return f"prompt and completion are too long: {length} tokens, the model takes {max_model_len}"
+    return prompt, completion
+
+
+@torch.inference_mode()
+def completion_logprobs(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+    """Return the log-prob in nats of every completion token, for rows of (prompt ids, completion ids).
+
+    One forward pass. Only the logits that predict a completion are computed: rows are padded on the left, so
+    that these are the last ones.
+    """
+    ids = [[*prompt, *completion] for prompt, completion in rows]
+    longest = max(map(len, ids))
+    device = model.device
+    inputs = torch.tensor([[0] * (longest - len(row)) + row for row in ids], device=device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=device)
+    positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
+    kept = max(len(completion) for _, completion in rows) + 1
+    logits = model(
+        input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=kept
+    ).logits[:, -kept:-1]
+    targets = inputs[:, -(kept - 1) :]
+    logprobs = torch.log_softmax(logits.float(), dim=-1).gather(2, targets[..., None])[..., 0].tolist()
+    return [values[len(values) - len(completion) :] for values, (_, completion) in zip(logprobs, rows, strict=True)]
+
+
+def _batches(
+    rows: Sequence[tuple[int, list[int], list[int]]], vocabulary: int
+) -> Iterator[list[tuple[int, list[int], list[int]]]]:
+    """Yield rows of similar length in batches that keep to BATCH_TOKENS and LOGIT_BYTES."""
+    batch: list[tuple[int, list[int], list[int]]] = []
+    longest = kept = 0
+    for row in sorted(rows, key=lambda row: len(row[1]) + len(row[2]), reverse=True):
+        wider, deeper = max(longest, len(row[1]) + len(row[2])), max(kept, len(row[2]) + 1)
+        count = len(batch) + 1
+        if batch and (wider * count > BATCH_TOKENS or deeper * count * vocabulary * 4 > LOGIT_BYTES):
+            yield batch
+            batch, wider, deeper = [], len(row[1]) + len(row[2]), len(row[2]) + 1
+        batch.append(row)
+        longest, kept = wider, deeper
+    if batch:
+        yield batch
