@@ -90,7 +90,7 @@ class Ledger:
         """Yield what is kept, oldest first, of one prompt id or of all."""
         where, values = ("WHERE prompt = ?", (prompt,)) if prompt is not None else ("", ())
         columns = "key, kind, prompt, purpose, path, request, answer, time"
-        for row in self._read.execute(f"SELECT {columns} FROM answers {where} ORDER BY rowid", values):  # noqa: S608
+        for row in self._read.execute(f"SELECT {columns} FROM answers {where} ORDER BY rowid", values):
             yield Entry(*row[:5], json.loads(row[5]), json.loads(row[6]), row[7])
 
     async def answer(
@@ -153,7 +153,9 @@ class Ledger:
                 try:
                     await loop.run_in_executor(self._writer, self._insert, [row for row, _ in batch])
                 except sqlite3.Error as problem:
-                    error = DataError(f"{self.path}: the ledger cannot be written: {problem}; free some space, then resume")
+                    error = DataError(
+                        f"{self.path}: the ledger cannot be written: {problem}; free some space, then resume"
+                    )
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error) if error else done.set_result(None)

@@ -5,8 +5,8 @@ redone, and the ledger answers whatever had been asked before.
 """
 
 import asyncio
+import os
 import signal
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -70,8 +70,8 @@ async def _stoppable(loop: "Loop", collect_only: bool) -> None:
     received: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
-        if received:  # asked twice: do not wait for anything
-            sys.exit(128 + number)
+        if received:  # asked twice: do not wait for anything; finished answers are on disk already
+            os._exit(128 + number)
         received.append(number)
         loop.say("stopping: saving what is finished (once more to stop at once)")
         task.cancel()
@@ -129,9 +129,7 @@ class Loop:
         self.store.event("started", model=base.base, policy=base.digest, prompts=found.prompts)
         for prompt, reason in found.ungradable[:5]:
             self.say(f"note: the gold answer of prompt {prompt.id} cannot be graded ({reason})")
-        run = Run(
-            self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, rows=self.store.rows
-        )
+        run = Run(self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, rows=self.store.rows)
         if heldout:
             await self.evaluate(run, heldout)
         for number in range(1, self.recipe.rounds + 1):

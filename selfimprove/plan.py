@@ -78,7 +78,7 @@ def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> P
     module, config = configure(recipe.method, where)
     open_engine(recipe.engine, where)  # only checks: nothing starts before its first request
     checked = Plan(recipe, module, config, where, folder)
-    unknown = [number for number in recipe.train_by_round if not 1 <= number]
+    unknown = [number for number in recipe.train_by_round if not number >= 1]
     if unknown:
         raise ConfigError(f"{where}: train_by_round names round {unknown[0]}; rounds count from 1")
     for number in {1, *recipe.train_by_round}:

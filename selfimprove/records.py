@@ -192,7 +192,9 @@ class Steps(Row):
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, prompt: Prompt, steps: Sequence[str], labels: Sequence[float], *, tag: str = "", **values: Any) -> "Steps":
+    def of(
+        cls, prompt: Prompt, steps: Sequence[str], labels: Sequence[float], *, tag: str = "", **values: Any
+    ) -> "Steps":
         """Return the row for one labelled answer; raises DataError where steps and labels differ in number."""
         if len(steps) != len(labels):
             raise DataError(f"prompt {prompt.id}: {len(steps)} steps but {len(labels)} labels")

@@ -168,9 +168,7 @@ class Run:
     ) -> Any:
         asked = request_row(request)
         key = digest([kind, self.engine.engine.identity, asked])
-        return await self.ledger.answer(
-            key, ask, kind=kind, prompt=prompt, purpose=purpose, path=path, request=asked
-        )
+        return await self.ledger.answer(key, ask, kind=kind, prompt=prompt, purpose=purpose, path=path, request=asked)
 
 
 def request_row(request: Generate | Score) -> dict[str, Any]:

@@ -86,21 +86,20 @@ async def drive(
         await asyncio.gather(*ordered, return_exceptions=True)
 
 
-async def _collect_one(
-    prompt: Prompt, collect: Callable[[Prompt], Awaitable[list[Row]]], on_failure: str
-) -> Outcome:
+async def _collect_one(prompt: Prompt, collect: Callable[[Prompt], Awaitable[list[Row]]], on_failure: str) -> Outcome:
     measured: list[tuple[str, float]] = []
     _measured.set(measured)  # a task has its own context, so this reaches only what this prompt calls
     try:
         rows = await collect(prompt)
     except SelfImproveError as error:
-        error.args = (f"{error} (at prompt {prompt.id})",)
-        raise
-    except Exception as error:  # noqa: BLE001 (the border to method code: typed as a Skip, or re-raised)
+        raise type(error)(f"{error} (at prompt {prompt.id})") from error
+    except Exception as error:
         if on_failure == "skip":
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
-            return Outcome(prompt, [Skip(prompt.id, "crashed", f"{type(error).__name__}: {error} ({where})")], measured)
+            return Outcome(
+                prompt, [Skip(prompt.id, "crashed", f"{type(error).__name__}: {error} ({where})")], measured
+            )
         error.add_note(f"while collecting prompt {prompt.id!r}")
         raise
     if not rows:

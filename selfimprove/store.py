@@ -125,7 +125,9 @@ class Store:
         except Timeout:
             owner = self.folder / ".owner"
             who = owner.read_text() if owner.exists() else "another process"
-            raise ConfigError(f"{self.folder}: {who} is working on this run; wait for it or choose output=...") from None
+            raise ConfigError(
+                f"{self.folder}: {who} is working on this run; wait for it or choose output=..."
+            ) from None
         except OSError as error:
             raise ConfigError(f"{self.folder}: the run folder cannot be written: {error.strerror}") from None
         (self.folder / ".owner").write_text(f"process {os.getpid()} on {socket.gethostname()}")

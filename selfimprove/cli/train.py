@@ -9,8 +9,8 @@ import typer
 def train(
     recipe: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as often as you like")] = None,
-    rows: Annotated[list[Path] | None, typer.Option(help="JSONL file of rows, as build writes it; may be repeated")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the trained adapter or model")] = Path("out"),
+    rows: Annotated[list[Path] | None, typer.Option(help="JSONL file of rows; may be repeated")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of what is trained")] = Path("out"),
     adapter: Annotated[Path | None, typer.Option(help="an adapter to train on")] = None,
 ) -> None:
     """Train the recipe's model on rows; the loss and the options are the recipe's."""

@@ -1,6 +1,7 @@
 """SPIN: the worked answer of the data is chosen, the policy's own answer of this round is rejected (self-play).
 
-Paper: "Self-Play Fine-Tuning Converts Weak Language Models to Strong Language Models", Chen et al. 2024, arXiv 2401.01335.
+Paper: "Self-Play Fine-Tuning Converts Weak Language Models to Strong Language Models", Chen et al. 2024,
+arXiv 2401.01335.
 Input: prompts with a `solution`. Output: pairs for a DPO-form loss whose reference is the policy at the
 start of this round.
 
@@ -41,7 +42,9 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         if self.temperature <= 0:
-            raise ConfigError(f"spin: temperature is {self.temperature}; the rejected side is a sample, so it must be > 0")
+            raise ConfigError(
+                f"spin: temperature is {self.temperature}; the rejected side is a sample, so it must be > 0"
+            )
 
 
 async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Pair | Skip]:

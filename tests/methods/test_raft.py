@@ -70,7 +70,9 @@ def test_best_is_a_set_of_different_texts_in_falling_order(drawn, keep):
     if picked:
         assert values[0] == max(value for value in rewards if value is not None)
         assert picked[0] == rewards.index(values[0])  # the first one wins a tie
-    assert raft.best(texts, [None if v is None else math.atan(v) for v in rewards], keep) == picked  # only order counts
+    assert (
+        raft.best(texts, [None if v is None else math.atan(v) for v in rewards], keep) == picked
+    )  # only order counts
 
 
 def prompt(name: str, gold: str = "4") -> Prompt:
@@ -113,7 +115,9 @@ def test_likelihood_reward_and_kl_shaping_rank_by_log_probs(collect):
     cfg = raft.Config(samples=8, reward="likelihood")
     [[row]], _ = collect(raft, cfg, [prompt("any")], answers)
     assert row.reward < 0  # a mean log-prob
-    [[shaped]], _ = collect(raft, raft.Config(samples=8, reward="likelihood", kl=5.0), [prompt("any")], answers, round=2)
+    [[shaped]], _ = collect(
+        raft, raft.Config(samples=8, reward="likelihood", kl=5.0), [prompt("any")], answers, round=2
+    )
     assert shaped.completion in answers["*"] and shaped.reward < 0  # the row keeps the plain reward
 
 

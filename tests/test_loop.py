@@ -1,0 +1,185 @@
+"""The loop over the scripted engine with a method that needs no trainer: stages, markers, resume, refusal."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selfimprove.config import make_recipe
+from selfimprove.errors import ConfigError, DataError
+from selfimprove.loop import run_folder, run_recipe
+from selfimprove.store import Rows, read_json
+
+METHOD = '''
+"""A method for tests: one row per right answer, and a policy that stays."""
+from dataclasses import dataclass
+from selfimprove.records import Example, Skip
+
+NEEDS, MAKES = {"gold"}, "sft"
+
+@dataclass(frozen=True)
+class Config:
+    samples: int = 4  # answers
+    break_at: str = ""  # a prompt id at which the method has a defect
+
+async def collect(cfg, run, prompt):
+    if prompt.id == cfg.break_at:
+        raise RuntimeError("a defect")
+    samples = await run.sample(prompt, cfg.samples, temperature=0.7)
+    run.measure("first", float((await run.check(prompt, samples[0].text)).score or 0))
+    right = [s for s in samples if (await run.check(prompt, s.text)).score == 1]
+    return [Example.of(prompt, s.text, tag=str(s.index), round=run.round) for s in right] or [Skip(prompt.id, "wrong")]
+
+async def learn(cfg, run, rows):
+    return run.policy
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_model):
+    """Return a function that makes the recipe of a run in tmp_path."""
+    (tmp_path / "own.py").write_text(METHOD)
+
+    def question(i, j):
+        return {"id": f"q{i}-{j}", "prompt": f"What is {i} + {j}?", "gold": str(i + j)}
+
+    for name, pairs in {
+        "train": [(i, j) for i in range(6) for j in range(5)],
+        "held": [(i, 9) for i in range(8)],
+    }.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(question(i, j)) + "\n" for i, j in pairs))
+
+    def make(**changes):
+        method = {"name": str(tmp_path / "own.py"), **changes.pop("method", {})}
+        return make_recipe(
+            {
+                "method": method,
+                "model": str(tiny_model),
+                "prompts": str(tmp_path / "train.jsonl"),
+                "heldout": {"sums": str(tmp_path / "held.jsonl")},
+                "engine": {"name": "scripted"},
+                "rounds": 2,
+                "output": str(tmp_path / "run"),
+                **changes,
+            },
+            "test.yaml",
+        )
+
+    return make
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.jsonl")) if "round-" in str(p)}
+
+
+def requests_of(folder: Path) -> list[str]:
+    import sqlite3
+
+    connection = sqlite3.connect(folder / "ledger.sqlite")
+    keys = [key for (key,) in connection.execute("SELECT key FROM answers ORDER BY rowid")]
+    connection.close()
+    return keys
+
+
+def test_two_rounds_leave_every_stage_and_a_readable_folder(recipe, tmp_path):
+    said: list[str] = []
+    folder = run_recipe(recipe(), "test.yaml", say=said.append)
+    for stage in ("round-0/evaluate", "round-1/collect", "round-1/learn", "round-2/collect", "round-2/evaluate"):
+        assert (folder / f"{stage}.json").exists(), stage
+    marker = read_json(folder / "round-1" / "collect.json")
+    assert marker["prompts"] == 30 and marker["rows"] + sum(marker["skips"].values()) >= 30
+    assert 0 < marker["metrics"]["first"] < 1
+    rows = Rows(tuple(sorted((folder / "round-1" / "collect").glob("rows-*.jsonl"))))
+    assert len(rows) == marker["rows"] and {row["round"] for row in rows} == {1}
+    assert any("against round 0: +0.0 points" in line for line in said)  # the policy stayed, so nothing may change
+    events = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert events[0] == "started" and events[-1] == "finished"
+
+
+def test_a_finished_run_is_not_done_again(recipe):
+    folder = run_recipe(recipe(), "test.yaml", say=lambda line: None)
+    before, asked = files_of(folder), requests_of(folder)
+    run_recipe(recipe(), "test.yaml", say=lambda line: None)
+    assert files_of(folder) == before and requests_of(folder) == asked
+
+
+def test_a_defect_stops_the_run_and_the_resumed_run_ends_byte_identical(recipe, tmp_path):
+    whole = run_recipe(recipe(output=str(tmp_path / "whole")), "test.yaml", say=lambda line: None)
+    broken = recipe(output=str(tmp_path / "broken"))
+    (tmp_path / "own.py").write_text(METHOD.replace("cfg.break_at", '"q3-2"'))
+    with pytest.raises(RuntimeError, match="a defect"):
+        run_recipe(broken, "test.yaml", say=lambda line: None)
+    asked = requests_of(tmp_path / "broken")
+    assert asked and not (tmp_path / "broken" / "round-1" / "collect.json").exists()
+    (tmp_path / "own.py").write_text(METHOD)
+    run_recipe(broken, "test.yaml", say=lambda line: None)
+    assert files_of(tmp_path / "broken") == files_of(whole)
+    after = requests_of(tmp_path / "broken")
+    assert after[: len(asked)] == asked and len(set(after)) == len(after)  # nothing was asked twice
+
+
+def test_the_window_changes_no_byte(recipe, tmp_path):
+    one = run_recipe(recipe(output=str(tmp_path / "a"), collect={"window": 1}), "test.yaml", say=lambda line: None)
+    many = run_recipe(recipe(output=str(tmp_path / "b"), collect={"window": 64}), "test.yaml", say=lambda line: None)
+    assert files_of(one) == files_of(many)
+
+
+def test_a_crashing_prompt_can_be_skipped_and_is_counted(recipe):
+    changed = recipe(method={"break_at": "q3-2"}, collect={"on_failure": "skip"})
+    folder = run_recipe(changed, "test.yaml", say=lambda line: None)
+    assert read_json(folder / "round-1" / "collect.json")["skips"]["crashed"] == 1
+
+
+def test_rounds_take_the_next_prompts_and_end_when_none_are_left(recipe):
+    said: list[str] = []
+    folder = run_recipe(recipe(prompts_per_round=20, rounds=4), "test.yaml", say=said.append)
+    counts = [read_json(folder / f"round-{n}" / "collect.json")["prompts"] for n in (1, 2, 3)]
+    assert counts == [20, 10, 0]
+    assert any("no prompts are left" in line for line in said)
+
+
+def test_rounds_can_be_added_and_a_changed_recipe_is_refused(recipe):
+    folder = run_recipe(recipe(rounds=1), "test.yaml", say=lambda line: None)
+    run_recipe(recipe(rounds=2), "test.yaml", say=lambda line: None)
+    assert (folder / "round-2" / "evaluate.json").exists()
+    with pytest.raises(ConfigError, match=r"another recipe \(method.samples: None -> 2\)"):
+        run_recipe(recipe(rounds=2, method={"samples": 2}), "test.yaml", say=lambda line: None)
+    run_recipe(recipe(rounds=2, method={"samples": 2}), "test.yaml", redo="collect", say=lambda line: None)
+    assert list((folder / "replaced").glob("*/round-1/collect.json"))
+
+
+def test_runs_that_share_a_ledger_share_their_answers(recipe, tmp_path):
+    shared = str(tmp_path / "shared.sqlite")
+    run_recipe(recipe(output=str(tmp_path / "a"), ledger=shared), "test.yaml", say=lambda line: None)
+    size = Path(shared).stat().st_size
+    run_recipe(recipe(output=str(tmp_path / "b"), ledger=shared), "test.yaml", say=lambda line: None)
+    assert Path(shared).stat().st_size == size
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_heldout_items_among_the_prompts_are_refused(recipe, tmp_path):
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "leak", "prompt": "what is  3 + 9?", "gold": "12"}) + "\n")
+    with pytest.raises(DataError, match="1 held-out items are also training prompts .sums item q3-9 = prompt leak"):
+        run_recipe(recipe(), "test.yaml", say=lambda line: None)
+
+
+def test_what_a_method_needs_is_checked_before_anything_is_asked(recipe, tmp_path):
+    (tmp_path / "train.jsonl").write_text(json.dumps({"id": "a", "prompt": "What is 1 + 1?"}) + "\n")
+    with pytest.raises(DataError, match="prompt a has no gold, which method"):
+        run_recipe(recipe(), "test.yaml", say=lambda line: None)
+
+
+def test_gold_that_cannot_be_graded_fails_before_sampling(recipe, tmp_path):
+    rows = [{"id": f"g{i}", "prompt": f"What is {i}?", "gold": "\\frac{"} for i in range(5)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="the verifier cannot grade 5 of 13 gold answers"):
+        run_recipe(recipe(), "test.yaml", say=lambda line: None)
+    assert not requests_of(tmp_path / "run")
+
+
+def test_the_run_folder_is_named_after_the_recipe():
+    plain = make_recipe({"method": "raft", "prompts": "x"}, "r")
+    assert run_folder(plain, "recipes/quick/raft.yaml") == Path("runs/quick-raft")
+    assert run_folder(plain, "mine.yaml") == Path("runs/mine")
+    assert run_folder(make_recipe({"method": "raft", "prompts": "x", "output": "o"}, "r"), "mine.yaml") == Path("o")
