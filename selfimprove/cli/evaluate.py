@@ -47,8 +47,9 @@ def evaluate(
     with Store(folder).open(read) as store:
         asyncio.run(evaluate_policy(read, policy, heldout, store))
         typer.echo("\n".join(line.removeprefix("round 0: ") for line in round_lines(store, 0)))
-        for name in heldout if baseline else ():
-            typer.echo(f"{name} against {against}: {compare_rounds(baseline, (store, 0), name)}")
+        if baseline is not None:
+            for name in heldout:
+                typer.echo(f"{name} against {against}: {compare_rounds(baseline, (store, 0), name)}")
     typer.echo(f"answers: {folder}")
 
 
@@ -70,7 +71,7 @@ def wanted_recipe(
         path = find_recipe(named[0])
         where, plain = str(path), parse_yaml(path.read_text(encoding="utf-8"), str(path))
     elif model and data:
-        where, plain = "command line", {"method": "raft", "prompts": "nothing"}
+        where, plain = "command line", dict[str, Any](method="raft", prompts="none")
     else:
         raise ConfigError("nothing to evaluate: give a recipe, or --model and --data")
     for word in words:

@@ -17,18 +17,18 @@ class Accuracy:
     that is missing is not a wrong answer, but it is told.
     """
 
-    correct: int
+    correct: float
     total: int
     low: float
     high: float
     failed: int = 0
 
     @classmethod
-    def of(cls, outcomes: Mapping[str, bool | None]) -> "Accuracy":
-        """Return the accuracy of {item id: whether it was right}; None is an item that could not be graded."""
-        graded = [right for right in outcomes.values() if right is not None]
+    def of(cls, scores: Mapping[str, float | None]) -> "Accuracy":
+        """Return the accuracy of {item id: score from 0 to 1}; None is an item that could not be graded."""
+        graded = [score for score in scores.values() if score is not None]
         low, high = wilson(sum(graded), len(graded))
-        return cls(sum(graded), len(graded), low, high, len(outcomes) - len(graded))
+        return cls(sum(graded), len(graded), low, high, len(scores) - len(graded))
 
     @property
     def share(self) -> float:
@@ -40,7 +40,7 @@ class Accuracy:
         failed = f", {self.failed} not gradable" if self.failed else ""
         return (
             f"{100 * self.share:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
-            f" ({self.correct} of {self.total}{failed})"
+            f" ({self.correct:g} of {self.total}{failed})"
         )
 
     def to_row(self) -> dict[str, Any]:
@@ -79,12 +79,13 @@ class Comparison:
 
 
 def compare(
-    before: Mapping[str, bool | None], after: Mapping[str, bool | None], *, draws: int = 10_000, seed: int = 0
+    before: Mapping[str, float | None], after: Mapping[str, float | None], *, draws: int = 10_000, seed: int = 0
 ) -> Comparison:
-    """Return the comparison of {item id: whether it was right} before and after, on the items graded both times.
+    """Return the comparison of {item id: score} before and after, on the items graded both times.
 
-    Raises DataError where the two do not hold the same items (rounds measured on different items cannot be
-    compared), or where no item could be graded both times.
+    An item whose score rose is gained, one whose score fell is lost. Raises DataError where the two do not hold
+    the same items (rounds measured on different items cannot be compared), or where no item could be graded
+    both times.
     """
     missing, added = sorted(set(before) - set(after)), sorted(set(after) - set(before))
     if missing or added:
@@ -97,8 +98,9 @@ def compare(
     graded = [(old, new) for old, new in pairs if old is not None and new is not None]
     if not graded:
         raise DataError(f"none of the {len(pairs)} items could be graded both times, so there is nothing to compare")
-    old, new = [float(pair[0]) for pair in graded], [float(pair[1]) for pair in graded]
-    difference, low, high = paired_bootstrap(old, new, draws=draws, seed=seed)
-    gained, lost = graded.count((False, True)), graded.count((True, False))
+    difference, low, high = paired_bootstrap(
+        [old for old, _ in graded], [new for _, new in graded], draws=draws, seed=seed
+    )
+    gained, lost = sum(new > old for old, new in graded), sum(new < old for old, new in graded)
     p = mcnemar(gained, lost)
     return Comparison(len(graded), gained, lost, difference, low, high, p, len(pairs) - len(graded))

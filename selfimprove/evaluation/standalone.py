@@ -7,7 +7,7 @@ from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
 from selfimprove.errors import DataError
-from selfimprove.evaluation.heldout import measure_policy, read_items
+from selfimprove.evaluation.heldout import measure_policy, read_items, scores
 from selfimprove.evaluation.report import Comparison, compare
 from selfimprove.ledger import Ledger
 from selfimprove.records import Prompt
@@ -64,7 +64,5 @@ def measured_rounds(store: Store) -> list[int]:
 
 def compare_rounds(before: tuple[Store, int], after: tuple[Store, int], name: str) -> Comparison:
     """Return how a held-out set changed between two measured rounds, of one run or of two."""
-    old, new = (
-        {i: item.correct for i, item in read_items(store, number, name).items()} for store, number in (before, after)
-    )
+    old, new = (scores(read_items(store, number, name)) for store, number in (before, after))
     return compare(old, new)

@@ -68,13 +68,13 @@ def state(store: Store) -> str:
 
 
 def rounds(store: Store) -> list[str]:
-    """Return every measured round with its interval, against the round before and against round 0."""
+    """Return every measured round with its interval, against round 0 and against the round before."""
     lines: list[str] = []
     measured = measured_rounds(store)
     for place, number in enumerate(measured):
         lines += round_lines(store, number)
-        for earlier in dict.fromkeys([measured[place - 1], measured[0]] if place else []):
-            for name in store.marker(number, "evaluate")["sets"]:  # type: ignore[index]
+        for earlier in measured[place - 1 : place] if place > 1 else ():
+            for name in (store.marker(number, "evaluate") or {"sets": ()})["sets"]:
                 found = compare_rounds((store, earlier), (store, number), name)
                 lines.append(f"    {name} against round {earlier}: {found}")
     return lines or ["no round has been measured"]
