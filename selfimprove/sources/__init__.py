@@ -1,0 +1,120 @@
+"""Prompts from anywhere: files, `datasets` folders, hub ids, public sets by name, generated tasks.
+
+Everything streams; what is kept of a row is 8 bytes of its id.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from selfimprove.config import digest, to_plain
+from selfimprove.errors import ConfigError, DataError, did_you_mean
+from selfimprove.records import Prompt
+from selfimprove.sources.files import Rows, find, read_hub, read_rows
+from selfimprove.sources.gym import gym_prompts, version
+from selfimprove.sources.named import SETS
+from selfimprove.sources.overlap import normalized_text, refuse_overlap
+from selfimprove.sources.rows import dress, make_prompt
+from selfimprove.sources.schema import Definition, GymTask, NamedSet, bounds, read_definition
+
+__all__ = ["load_prompts", "normalized_text", "refuse_overlap", "source_id"]
+
+
+def load_prompts(source: str | Mapping[str, Any], where: str = "", folder: Path | None = None) -> Iterator[Prompt]:
+    """Yield the prompts of a source: a path, a hub id, or a mapping with path, hub, name or gym.
+
+    Relative paths are tried from the working directory, then from `folder` (where the recipe lies). `where`
+    opens the messages about the definition. Raises ConfigError for the definition and DataError, with file
+    and line, for the data; the definition is checked at once, rows as they are read.
+    """
+    definition = read_definition(source, where or "source", folder)
+    if isinstance(definition, GymTask):
+        prompts = gym_prompts(definition, where or "source")
+    else:
+        prompts = _file_prompts(definition, where or "source", folder)
+    return _checked(prompts, definition, where)
+
+
+def source_id(source: str | Mapping[str, Any], where: str = "", folder: Path | None = None) -> str:
+    """Return a digest of what a source holds: of content and definition for local files, else of the definition.
+
+    Where a file lies does not count.
+    """
+    definition = read_definition(source, where or "source", folder)
+    plain = to_plain(definition)
+    if isinstance(definition, GymTask):
+        return digest([plain, version()])
+    if definition.path is None:
+        return digest(plain)
+    path = find(definition.path, folder, where)
+    content = hashlib.blake2b(digest_size=16)
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        content.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                content.update(block)
+    return digest([{**plain, "path": None}, path.suffix, content.hexdigest()])
+
+
+def _file_prompts(definition: Any, where: str, folder: Path | None) -> Iterator[Prompt]:
+    start, end = bounds(definition.slice, where)
+    if isinstance(definition, NamedSet):
+        named = SETS.get(definition.name)
+        if named is None:
+            raise ConfigError(
+                f"{where}: there is no data set by the name '{definition.name}'{did_you_mean(definition.name, SETS)}"
+            )
+        rows = _rows(definition, definition.split or named.split, named.hub, named.subset, where, folder)
+        return (
+            make_prompt(named.read(row, place), place, {}, definition.verifier)
+            for place, row in islice(rows, start, end)
+        )
+    rows = _rows(definition, definition.split, None, definition.subset, where, folder)
+    columns = definition.columns.named()
+    return (make_prompt(row, place, columns, definition.verifier) for place, row in islice(rows, start, end))
+
+
+def _rows(definition: Any, split: str, usual: str | None, subset: str | None, where: str, folder: Path | None) -> Rows:
+    if definition.path is not None:
+        return read_rows(find(definition.path, folder, where), split)
+    return read_hub(
+        definition.hub or usual, subset if definition.hub in (None, usual) or usual is None else None, split
+    )
+
+
+def _checked(prompts: Iterable[Prompt], definition: Definition, where: str) -> Iterator[Prompt]:
+    """Yield prompts dressed and with ids that no other has; raises DataError for a given id that stands twice."""
+    seen: set[bytes] = set()
+    twins: dict[str, int] = {}
+    count = 0
+    for prompt in prompts:
+        count += 1
+        mark = hashlib.blake2b(prompt.id.encode(), digest_size=8).digest()
+        if mark in seen:
+            prompt = _renamed(prompt, twins, count, definition, where)
+            mark = hashlib.blake2b(prompt.id.encode(), digest_size=8).digest()
+        seen.add(mark)
+        yield dress(prompt, definition.instruction, definition.system)
+    if not count:
+        name = getattr(definition, "path", None) or getattr(definition, "hub", None) or "the source"
+        raise DataError(f"{where + ': ' if where else ''}{name}: there are no prompts{_because(definition)}")
+
+
+def _renamed(prompt: Prompt, twins: dict[str, int], count: int, definition: Definition, where: str) -> Prompt:
+    """Return a twin of an earlier row without id under a name of its own; raises DataError where the id was given."""
+    if prompt.id != digest([prompt.messages, prompt.gold], 8):
+        name = getattr(definition, "path", None) or getattr(definition, "hub", None) or "the source"
+        raise DataError(
+            f"{where + ': ' if where else ''}{name}: the id '{prompt.id}' of prompt {count} was already used by an "
+            "earlier one; ids must differ (rows without id get one)"
+        )
+    twins[prompt.id] = twins.get(prompt.id, 1) + 1
+    return Prompt(
+        f"{prompt.id}-{twins[prompt.id]}", prompt.messages, prompt.gold, prompt.solution, prompt.verifier, prompt.meta
+    )
+
+
+def _because(definition: Definition) -> str:
+    return f" in slice {definition.slice!r}" if definition.slice else ""

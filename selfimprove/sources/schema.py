@@ -1,0 +1,125 @@
+"""What a recipe may say of where prompts come from: one dataclass a kind of source."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfimprove.config import fill
+from selfimprove.errors import ConfigError, did_you_mean
+from selfimprove.verify import FILES as VERIFIERS
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a file holds which field of a prompt; a field that is not named keeps its own name."""
+
+    prompt: str | None = None  # column of the question: text, or a list of messages
+    messages: str | None = None  # column of a whole conversation, instead of prompt
+    gold: str | None = None  # column of the right answer
+    solution: str | None = None  # column of a worked answer
+    id: str | None = None  # column of a name that no other row has
+
+    def named(self) -> dict[str, str]:
+        """Return {field: column} of what was named."""
+        return {name: column for name, column in vars(self).items() if column is not None}
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """Prompts in a file, a folder written by `datasets`, or a hub data set."""
+
+    path: str | None = None  # .jsonl, .json, .csv, .parquet, or a folder written by datasets' save_to_disk
+    hub: str | None = None  # hub id of a data set, instead of path
+    subset: str | None = None  # configuration of the hub data set
+    columns: Columns = field(default_factory=Columns)  # which column is what
+    split: str = "train"  # split of a hub data set or a datasets folder
+    slice: str | None = None  # rows "from:to", counted from 0
+    verifier: str = "answer"  # what checks answers, for rows that do not say
+    instruction: str | None = None  # text around each question, with {prompt} where the question goes
+    system: str | None = None  # system message before each question
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """A public data set in its public format."""
+
+    name: str  # gsm8k, asdiv, svamp, mawps or math
+    path: str | None = None  # a local copy: .jsonl, .json, .csv, .parquet or a datasets folder
+    hub: str | None = None  # hub id, where it is not the usual one
+    split: str | None = None  # split; None: the usual one
+    slice: str | None = None  # rows "from:to", counted from 0
+    verifier: str = "answer"  # what checks answers
+    instruction: str | None = None  # text around each question, with {prompt} where the question goes
+    system: str | None = None  # system message before each question
+
+
+@dataclass(frozen=True)
+class GymTask:
+    """Any task of reasoning-gym, generated with its own verifier."""
+
+    gym: str  # name of the task, for example chain_sum
+    size: int = 500  # how many prompts
+    seed: int = 0  # of the generator
+    config: dict[str, Any] = field(default_factory=dict)  # options of the task, for example {max_terms: 3}
+    slice: str | None = None  # rows "from:to", counted from 0
+    verifier: str = "gym"  # gym: the task's own scorer; answer, exact: compare with the gold answer
+    instruction: str | None = None  # text around each question, with {prompt} where the question goes
+    system: str | None = None  # system message before each question
+
+
+Definition = PromptFile | NamedSet | GymTask
+
+FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def read_definition(source: str | Mapping[str, Any], where: str, folder: Path | None = None) -> Definition:
+    """Return the checked definition of a source.
+
+    Raises ConfigError for unknown keys and for values that cannot be.
+    """
+    if isinstance(source, str):
+        like_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+", source) and not source.endswith(FILE_ENDINGS)
+        here = Path(source).exists() or (folder is not None and (folder / source).exists())
+        return PromptFile(hub=source) if like_hub and not here else PromptFile(path=source)
+    if not isinstance(source, Mapping):
+        raise ConfigError(f"{where}: a source of prompts is a path, a hub id or a mapping, not {source!r}")
+    kind: type = GymTask if "gym" in source else NamedSet if "name" in source else PromptFile
+    definition = fill(kind, source, where)
+    _check(definition, where)
+    return definition
+
+
+def bounds(text: str | None, where: str) -> tuple[int, int | None]:
+    """Return first row and end row of a slice such as '0:500'; raises ConfigError for anything else."""
+    if text is None:
+        return 0, None
+    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
+    if not match:
+        raise ConfigError(f'{where}: slice is {text!r}; write "from:to" with rows counted from 0, for example "0:500"')
+    start, end = int(match[1] or 0), int(match[2]) if match[2] else None
+    if end is not None and end <= start:
+        raise ConfigError(f"{where}: slice {text!r} holds no rows")
+    return start, end
+
+
+def _check(definition: Definition, where: str) -> None:
+    bounds(definition.slice, where)
+    if definition.verifier not in VERIFIERS:
+        raise ConfigError(
+            f"{where}: there is no verifier '{definition.verifier}'{did_you_mean(definition.verifier, VERIFIERS)}"
+        )
+    if definition.instruction is not None and definition.instruction.count("{prompt}") != 1:
+        raise ConfigError(
+            f"{where}: instruction is {definition.instruction!r}; it must hold {{prompt}} once, where the question is"
+        )
+    if isinstance(definition, PromptFile):
+        if (definition.path is None) == (definition.hub is None):
+            raise ConfigError(f"{where}: a source needs either a path or a hub id (or name: gsm8k, or gym: chain_sum)")
+        if definition.columns.prompt and definition.columns.messages:
+            raise ConfigError(f"{where}: columns names both prompt and messages; keep the one that the model is shown")
+    if isinstance(definition, NamedSet) and definition.path and definition.hub:
+        raise ConfigError(f"{where}: both path and hub are given; keep one")
+    if isinstance(definition, GymTask) and definition.size < 1:
+        raise ConfigError(f"{where}: size is {definition.size}; it must be at least 1")
