@@ -73,7 +73,10 @@ def _file_prompts(definition: Any, where: str, folder: Path | None) -> Iterator[
         )
     rows = _rows(definition, definition.split, None, definition.subset, where, folder)
     columns = definition.columns.named()
-    return (make_prompt(row, place, columns, definition.verifier) for place, row in islice(rows, start, end))
+    return (
+        make_prompt(row, place, columns, definition.verifier, definition.solution_turn)
+        for place, row in islice(rows, start, end)
+    )
 
 
 def _rows(definition: Any, split: str, usual: str | None, subset: str | None, where: str, folder: Path | None) -> Rows:

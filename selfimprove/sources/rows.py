@@ -14,11 +14,18 @@ FIELDS = ("id", "prompt", "messages", "gold", "solution", "verifier", "meta")
 """The fields of our own row format; `prompt` or `messages` must be there, all others may."""
 
 
-def make_prompt(row: Mapping[str, Any], place: str, columns: Mapping[str, str], verifier: str = "answer") -> Prompt:
+def make_prompt(
+    row: Mapping[str, Any],
+    place: str,
+    columns: Mapping[str, str],
+    verifier: str = "answer",
+    solution_turn: str | None = None,
+) -> Prompt:
     """Return the prompt of a row; `columns` maps fields to the row's own names.
 
-    Without a mapping, unknown fields are refused; with one, other columns are ignored. A row without id gets
-    the digest of its conversation. Raises DataError with `place` for anything missing, mistyped or empty.
+    Without a mapping, unknown fields are refused; with one, other columns are ignored. `solution_turn` cuts a
+    whole dialogue at its first or last answer, which becomes the solution. A row without id gets the digest of
+    its conversation. Raises DataError with `place` for anything missing, mistyped or empty.
     """
     for name, column in columns.items():
         if column not in row:
@@ -32,7 +39,11 @@ def make_prompt(row: Mapping[str, Any], place: str, columns: Mapping[str, str], 
     values = {name: row.get(name) for name in FIELDS} | {name: row[column] for name, column in columns.items()}
     if "prompt" in columns:
         values["messages"] = None
+    if "messages" in columns:
+        values["prompt"] = None
     messages = _conversation(values, row, place)
+    if solution_turn is not None:
+        messages, values["solution"] = split_dialogue(messages, solution_turn, place)
     gold, solution = _text(values["gold"], "gold", place), _text(values["solution"], "solution", place)
     checks = _text(values["verifier"], "verifier", place) or verifier
     if checks not in VERIFIERS:
@@ -42,6 +53,21 @@ def make_prompt(row: Mapping[str, Any], place: str, columns: Mapping[str, str], 
         raise DataError(f"{place}: meta must be an object, not {_shown(meta)}")
     name = _text(values["id"], "id", place) or digest([messages, gold], 8)
     return Prompt(name, messages, gold, solution, checks, dict(meta))
+
+
+def split_dialogue(messages: Messages, turn: str, place: str) -> tuple[Messages, str]:
+    """Return what stands before the first or last assistant turn of a dialogue, and that turn's text.
+
+    Raises DataError where no user message stands before an assistant turn.
+    """
+    turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+    cut = (turns[0] if turn == "first" else turns[-1]) if turns else 0
+    if not any(message["role"] == "user" for message in messages[:cut]):
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(
+            f"{place}: no user message with an assistant turn after it (roles: {roles}); remove solution_turn"
+        )
+    return messages[:cut], messages[cut]["content"]
 
 
 def dress(prompt: Prompt, instruction: str | None, system: str | None) -> Prompt:

@@ -36,6 +36,7 @@ class PromptFile:
     columns: Columns = field(default_factory=Columns)  # which column is what
     split: str = "train"  # split of a hub data set or a datasets folder
     slice: str | None = None  # rows "from:to", counted from 0
+    solution_turn: str | None = None  # first or last: the assistant turn of messages that is the worked answer
     verifier: str = "answer"  # what checks answers, for rows that do not say
     instruction: str | None = None  # text around each question, with {prompt} where the question goes
     system: str | None = None  # system message before each question
@@ -119,6 +120,8 @@ def _check(definition: Definition, where: str) -> None:
             raise ConfigError(f"{where}: a source needs either a path or a hub id (or name: gsm8k, or gym: chain_sum)")
         if definition.columns.prompt and definition.columns.messages:
             raise ConfigError(f"{where}: columns names both prompt and messages; keep the one that the model is shown")
+        if definition.solution_turn not in (None, "first", "last"):
+            raise ConfigError(f"{where}: solution_turn is {definition.solution_turn!r}; allowed: first, last")
     if isinstance(definition, NamedSet) and definition.path and definition.hub:
         raise ConfigError(f"{where}: both path and hub are given; keep one")
     if isinstance(definition, GymTask) and definition.size < 1:
