@@ -108,7 +108,14 @@ def skipped(store: Store, number: int) -> list[dict[str, Any]]:
 
 def skips(store: Store, number: int) -> list[str]:
     """Return every skip of a round on a line of its own: id, reason, detail, with tabs between."""
-    return ["\t".join((row["id"], row["reason"], row["detail"])).rstrip() for row in skipped(store, number)]
+    return [
+        "\t".join((row["id"], row["reason"], in_one_line(row["detail"]))).rstrip() for row in skipped(store, number)
+    ]
+
+
+def in_one_line(text: str) -> str:
+    """Return a text without line breaks and tabs."""
+    return " ".join(text.split())
 
 
 def why(store: Store, number: int, limit: int) -> list[str]:
@@ -122,7 +129,9 @@ def why(store: Store, number: int, limit: int) -> list[str]:
         lines.append(
             f"{len(found):>8}  {reason} ({100 * len(found) / max(marker['prompts'], 1):.1f} % of the prompts)"
         )
-        lines += [f"{'':>10}{row['id']}{': ' + row['detail'] if row['detail'] else ''}" for row in found[:limit]]
+        lines += [
+            f"{'':>10}{row['id']}{': ' + in_one_line(row['detail']) if row['detail'] else ''}" for row in found[:limit]
+        ]
     return lines
 
 

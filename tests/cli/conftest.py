@@ -60,11 +60,11 @@ def finished_run(tmp_path_factory, tiny_model) -> SimpleNamespace:
 
 
 def write_sums(path: Path, pairs: list[tuple[int, int]], wrong: tuple[str, ...] = ()) -> None:
-    """Write a JSONL file of additions; ids in `wrong` get a gold answer that no number equals."""
+    """Write a JSONL file of additions; ids in `wrong` get a gold answer that cannot be evaluated."""
     rows = [{"id": f"q{i}-{j}", "prompt": f"What is {i} + {j}?", "gold": str(i + j)} for i, j in pairs]
     for row in rows:
         if row["id"] in wrong:
-            row["gold"] = "a lot"
+            row["gold"] = "3/0"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
