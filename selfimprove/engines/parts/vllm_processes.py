@@ -27,15 +27,13 @@ class Processes:
         from vllm.exceptions import VLLMError
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        output = None
-        try:
-            async for output in self._engine.generate(prompt, params, str(next(self._numbers)), lora_request=lora):
-                continue  # FINAL_ONLY: there is one
+        number = str(next(self._numbers))
+        try:  # FINAL_ONLY: the stream holds one output
+            return [output async for output in self._engine.generate(prompt, params, number, lora_request=lora)][-1]
         except EngineDeadError as error:
             raise EngineError(f"vLLM died: {error}") from None
         except (VLLMError, ValueError, TypeError) as error:
             raise Refused(str(error)) from None
-        return output
 
     async def call(self, function: Callable[[Any], Any]) -> Any:
         """Return function(engine), awaited."""
