@@ -56,9 +56,11 @@ class Answers:
     async def grade_gold(self, prompt: Prompt) -> Verdict:
         """Return the verdict on the gold answer, put into a box; a formula must be one that math-verify can read."""
         gold = prompt.gold or ""
-        if read_number(gold) is None and not _is_words(plain_words(gold)) and not _is_ratio(gold) and gold.strip():
-            return await self._by_formula(gold, gold)
-        return await self.grade(prompt, f"\\boxed{{{gold}}}")
+        plain = plain_words(gold)
+        known = read_number(gold) is not None or _is_words(plain) or _is_ratio(plain) or _is_prose(plain)
+        if known or not gold.strip():
+            return await self.grade(prompt, f"\\boxed{{{gold}}}")
+        return await self._by_formula(gold, gold)
 
     async def _by_formula(self, gold: str, found: str) -> Verdict:
         if find_spec("math_verify") is None:
@@ -87,12 +89,16 @@ def compare(gold: str, answer: str) -> bool | None:
     gold_words, words = plain_words(gold), plain_words(answer)
     if gold_words and gold_words == words:
         return True
+    if _is_words(gold_words) and words.endswith(f" {gold_words}"):  # 'it is on tuesday'
+        return True
     if gold_number is not None and (is_operation(answer) or _is_words(words)):
         return False
     if number is not None and _is_words(gold_words):
         return False
     if _is_words(gold_words) and _is_words(words):
         return False
+    if _is_prose(gold_words) or re.fullmatch(r"[\da-z]+_\d+", gold_words.replace("{", "").replace("}", "")):
+        return gold_words.replace("{", "").replace("}", "") == words.replace("{", "").replace("}", "")  # dates, 52_8
     if _is_ratio(gold_words) and (_is_ratio(words) or number is not None or _is_words(words)):
         return False
     return None
@@ -101,6 +107,22 @@ def compare(gold: str, answer: str) -> bool | None:
 def _is_words(text: str) -> bool:
     """Whether a text is words alone: no digit, no symbol, and longer than a variable or a product of two."""
     return re.fullmatch(r"[a-z' .,!-]{3,}", text) is not None and not re.fullmatch(r"(?:[a-z] ?[-.,] ?)*[a-z]?", text)
+
+
+def _is_prose(text: str) -> bool:
+    """Whether words stand in a text that is no formula: '11:55 p.m. on 24 december', which has no value."""
+    words = set(re.findall(r"(?<![\\a-z])[a-z]{3,}", text)) - {
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "log",
+        "exp",
+        "mod",
+    }
+    return bool(words) and "\\" not in text
 
 
 def _is_ratio(text: str) -> bool:

@@ -15,7 +15,9 @@ TAIL = 4000
 SHORT = 80
 """Longest text that is taken as an answer as a whole."""
 
-_PHRASE = re.compile(r"\banswer\b(?: is| was| will be| would be| equals)?\s{0,3}(?:[:=]|(?<=is)|(?<=was)|(?<=be)|(?<=equals))")
+_PHRASE = re.compile(
+    r"\banswer\b(?: is| was| will be| would be| equals)?\s{0,3}(?:[:=]|(?<=is)|(?<=was)|(?<=be)|(?<=equals))"
+)
 _SENTENCE = re.compile(r"[.!?;](?:\s|$)|\n")
 _WRAPPER = re.compile(r"^\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]*)\}\.?$")
 _OPERATION = re.compile(r"[\d)]\s*(?:\s[-+]|[+*×÷·]|\\times|\\cdot|\\div|-)\s*[\d(]")
@@ -23,7 +25,7 @@ _OPERATION = re.compile(r"[\d)]\s*(?:\s[-+]|[+*×÷·]|\\times|\\cdot|\\div|-)\s
 
 def boxed(text: str) -> str | None:
     """Return the content of the last complete \\boxed{...} or \\fbox{...}, braces matched; None without one."""
-    for start in reversed([m.end() for m in re.finditer(r"\\f?boxed?\s*\{", text)][-20:]):
+    for start in reversed([m.end() for m in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)][-20:]):
         depth = 1
         for place in range(start, len(text)):
             if text[place] == "\\":
@@ -133,14 +135,15 @@ def _after_equals(text: str) -> str | None:
     if not equals or before.endswith(("<", ">", "!", "\\")):
         return None
     piece = strip_marks(_SENTENCE.split(piece, maxsplit=1)[0])
+    piece = re.sub(r"^([-\u2212]) (?=[\d.$\\(])", r"\1", piece)  # = - 4
     if read_number(piece) is None:
         return piece if 0 < len(piece) <= SHORT and ("\\" in piece or " " not in piece) else None
-    left_over = line.rpartition("=")[2].partition(piece)[2]
-    return None if find_numbers(plain_text(left_over)) else piece
+    left_over = plain_text(line.rpartition("=")[2])
+    return None if len(find_numbers(left_over)) > len(find_numbers(plain_text(piece))) else piece
 
 
 def _last_formula(text: str) -> str | None:
-    pieces = text.split("$")
+    pieces = text.replace("$$", "$").split("$")
     if len(pieces) < 3 or len(pieces) % 2 == 0 or not pieces[-2].strip() or len(pieces[-2]) > 4 * SHORT:
         return None
     formula = pieces[-2].strip()

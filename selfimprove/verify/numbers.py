@@ -14,7 +14,13 @@ LONGEST = 200
 """Longest text that is read as one number; longer ones stay texts."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_VULGAR = dict(zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "1/2 1/3 2/3 1/4 3/4 1/5 2/5 3/5 4/5 1/6 5/6 1/8 3/8 5/8 7/8".split(), strict=True))
+_VULGAR = dict(
+    zip(
+        "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞",
+        ["1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "2/5", "3/5", "4/5", "1/6", "5/6", "1/8", "3/8", "5/8", "7/8"],
+        strict=True,
+    )
+)
 NUMBER = re.compile(
     rf"(?P<whole>\d+)\s+(?:and\s+)?(?P<above>\d+)\s?/\s?(?P<below>\d+)"  # 1 3/4
     rf"|(?P<top>{_DIGITS})\s?/\s?(?P<bottom>{_DIGITS})(?!\s?/)"  # 3/4
@@ -74,7 +80,9 @@ def plain_text(text: str) -> str:
     for old, new in (("\u2212", "-"), ("\u2013", "-"), ("\\!", ""), ("{,}", ","), ("\\,", " "), ("\\ ", " ")):
         text = text.replace(old, new)
     text = text.replace("\\$", "$").replace("\\%", "%").replace("\u00a0", " ").replace("\u202f", " ").replace("⁄", "/")
-    text = _FRAC.sub(lambda m: f"{' ' * text[m.start() - 1 : m.start()].isdigit()}{m[1] or m[2]}/{m[3] or m[4]} ", text)
+    text = _FRAC.sub(
+        lambda m: f"{' ' * text[m.start() - 1 : m.start()].isdigit()}{m[1] or m[2]}/{m[3] or m[4]} ", text
+    )
     return "".join(f" {_VULGAR[c]}" if c in _VULGAR else c for c in text)
 
 
@@ -148,11 +156,29 @@ def _sign(text: str, start: int) -> tuple[int, bool]:
     return place - 1, text[place - 1] == "-"
 
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SMALL = {w: i for i, w in enumerate(_UNITS)} | {w: 10 * i for i, w in enumerate(_TENS, 2)}
 _LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6}
 
@@ -186,7 +212,7 @@ def _spelled(words: list[str]) -> int | None:
             last = _LARGE[word]
         else:
             value = _SMALL[word]
-            fits = value < 10 and last in range(20, 100, 10) or last >= 100
+            fits = (value < 10 and last in range(20, 100, 10)) or last >= 100
             if not fits:  # 'two three' is a list, not a number
                 return None
             part, last = part + value, value

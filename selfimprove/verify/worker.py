@@ -51,7 +51,7 @@ def _parse(text: str) -> list[Any]:
 
     for form in (f"\\boxed{{{text}}}", f"${text}$"):
         parsed = parse(form, parsing_timeout=None, raise_on_error=True)
-        if parsed:
+        if any(not isinstance(item, str) for item in parsed):  # text alone: it could not be read
             return parsed
     return []
 
