@@ -92,8 +92,9 @@ class Transformers:
     async def score(self, request: Score) -> Scored:
         """Return the log-probs of a completion, end of turn included where asked for."""
         reason = refusal(request)
-        scored: Scored = unscored(reason) if reason else await self._submit(request)
+        scored, tokens = (unscored(reason), 0) if reason else await self._submit(request)
         self.usage.requests += 1
+        self.usage.prompt_tokens += tokens
         self.usage.failed += scored.error is not None
         return scored
 

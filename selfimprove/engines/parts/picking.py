@@ -45,7 +45,7 @@ def truncate(scores: Tensor, requests: Sequence[Generate]) -> Tensor:
     top_k = torch.tensor([[r.top_k or vocabulary] for r in asked], device=device)
     top_p = torch.tensor([[r.top_p] for r in asked], device=device)
     min_p = torch.tensor([[r.min_p] for r in asked], device=device)
-    values, order = scores[rows].sort(dim=-1, descending=True)
+    values, order = scores[rows].sort(dim=-1, descending=True, stable=True)  # bf16 logits tie: as argmax, the first
     chances = values.softmax(dim=-1)
     keep = (chances >= min_p * chances[:, :1]) & (torch.arange(vocabulary, device=device) < top_k)
     left = chances * keep

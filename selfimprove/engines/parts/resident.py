@@ -84,7 +84,7 @@ class Resident:
 
         key = policy.digest or str(policy.adapter)
         name = loaded.adapters.get(key) or f"adapter_{key[:16].replace('/', '_').replace('.', '_')}"
-        adapter, options = str(policy.adapter), {"is_trainable": False, "autocast_adapter_dtype": False}
+        adapter = str(policy.adapter)
         if loaded.wrapped is None:
             loaded.wrapped = PeftModel.from_pretrained(
                 loaded.model, adapter, adapter_name=name, autocast_adapter_dtype=False

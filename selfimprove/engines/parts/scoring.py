@@ -26,19 +26,26 @@ def score_batch(
     `model` is a causal language model (with or without an active adapter) whose policy the requests mean; it
     is neither moved nor changed. Requests are batched by length, padded on the left.
     """
-    results: list[Scored] = [Scored()] * len(requests)
+    return [scored for scored, _ in counted_scores(model, tokenizer, requests, max_model_len)]
+
+
+def counted_scores(
+    model: Any, tokenizer: Any, requests: Sequence[Score], max_model_len: int | None = None
+) -> list[tuple[Scored, int]]:
+    """Return what `score_batch` does, each with the number of tokens that the model read for it."""
+    results: list[tuple[Scored, int]] = [(Scored(), 0)] * len(requests)
     ready: list[tuple[int, list[int], list[int]]] = []
     for place, request in enumerate(requests):
         ids = token_ids(tokenizer, request, max_model_len)
         if isinstance(ids, str):
-            results[place] = Scored(error=ids)
+            results[place] = Scored(error=ids), 0
         else:
             ready.append((place, *ids))
     vocabulary = model.config.get_text_config().vocab_size
     for batch in _batches(ready, vocabulary):
         scores = completion_logprobs(model, [(prompt, completion) for _, prompt, completion in batch])
-        for (place, _, _), values in zip(batch, scores, strict=True):
-            results[place] = Scored(tuple(values))
+        for (place, prompt, completion), values in zip(batch, scores, strict=True):
+            results[place] = Scored(tuple(values)), len(prompt) + len(completion)
     return results
 
 

@@ -15,7 +15,7 @@ from selfimprove.engines.base import Generate, Policy, Score
 from selfimprove.engines.parts.refusal import failed
 from selfimprove.engines.parts.resident import Resident, context_length, end_tokens
 from selfimprove.engines.parts.rolling import Rolling, Row
-from selfimprove.engines.parts.scoring import completion_logprobs, score_batch
+from selfimprove.engines.parts.scoring import completion_logprobs, counted_scores
 from selfimprove.errors import DataError, EngineError, SelfImproveError
 from selfimprove.models import completion_ids, render_ids
 from selfimprove.records import Sample
@@ -221,7 +221,8 @@ class Worker:
 
     def _score(self, jobs: list[Job]) -> None:
         requests = [job.request for job in jobs]
-        for job, scored in zip(jobs, score_batch(self._model, self._tokenizer, requests, self._window), strict=True):
+        scores = counted_scores(self._model, self._tokenizer, requests, self._window)
+        for job, scored in zip(jobs, scores, strict=True):
             job.finish(scored)
 
     def _choose(self, request: Generate) -> list[Sample]:
