@@ -11,6 +11,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -147,8 +149,9 @@ def convert(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = model.config
     for leftover in ("quantization_config", "_model_name_or_path"):
         if hasattr(config, leftover):
@@ -159,9 +162,24 @@ def convert(source: Path, folder: Path) -> None:
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
     )
     tokenizer.model_max_length = config.max_position_embeddings
-    plain.save_pretrained(folder)
+    with quiet():
+        plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _tidy(folder / "tokenizer_config.json", ("is_local", "local_files_only"))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars for work that is ours, not the user's."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def _tidy(path: Path, leftovers: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfimprove.chat import completion_ids, load_tokenizer, render_ids
 from selfimprove.config import digest
-from selfimprove.embedded import cache_folder, embedded_folder, file_digest
+from selfimprove.embedded import cache_folder, embedded_folder, file_digest, quiet
 from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError, DataError
 
@@ -222,6 +222,8 @@ def export_merged(policy: Policy, folder: Path | str) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: it exists already; name another folder for the model")
     base = model_folder(policy.base)
+    if policy.adapter is not None:
+        adapter_settings(Path(policy.adapter))  # refuses what is no adapter, in a sentence
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -248,11 +250,13 @@ def _merge_with_peft(base: Path, adapter: str, folder: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
-    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
+        merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     for name in ("temperature", "top_p", "top_k"):  # a base may ship sampling values that its own check refuses
         if not merged.generation_config.do_sample:
             setattr(merged.generation_config, name, None)
-    merged.save_pretrained(folder)
+    with quiet():
+        merged.save_pretrained(folder)
     if (base / "generation_config.json").is_file():
         shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
