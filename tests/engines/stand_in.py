@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from selfimprove.engines.base import Generate, Policy
+from selfimprove.engines.server import Config, make
+from selfimprove.records import as_messages
+
 Reply = tuple[int, dict[str, str], bytes] | str
 """Status, headers and body; or "close" (close without an answer) or "half" (close in the middle of the body)."""
 
@@ -97,3 +101,26 @@ class StandIn:
         else:
             reply = self.routes.get(path, error(404, "no such path"))
         return reply(body) if callable(reply) else reply
+
+
+POLICY = Policy("org/model", digest="d0")
+MODELS = (200, {}, json.dumps({"data": [{"id": "m", "owned_by": "somebody"}]}).encode())
+VLLM_MODELS = (200, {}, json.dumps({"data": [{"id": "m", "owned_by": "vllm"}]}).encode())
+ASK = Generate(POLICY, as_messages("hello"), max_tokens=8, seed=3)
+
+
+def conduct(scenario, stand_in: StandIn, **options) -> None:
+    """Run a scenario with a started stand-in and engine; every wait is bounded."""
+
+    async def run() -> None:
+        stand_in.routes.setdefault("/v1/models", MODELS)
+        await stand_in.start()
+        engine = make(Config(url=stand_in.url, **({"backoff": 0.02, "patience": 0.6} | options)))
+        try:
+            await engine.start(POLICY)
+            await scenario(engine)
+        finally:
+            await engine.close()
+            await stand_in.stop()
+
+    asyncio.run(asyncio.wait_for(run(), 30))
