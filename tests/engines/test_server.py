@@ -3,6 +3,7 @@
 import asyncio
 import time
 from email.utils import formatdate
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
