@@ -13,37 +13,25 @@ from typing import Any
 
 from selfimprove.errors import TrainError
 from selfimprove.models import adapter_settings
-from selfimprove.training.args import lora_fields
+from selfimprove.training.args import loading_options, lora_fields
 from selfimprove.training.job import Job
 
 REFERENCE = "ref"
 """The name that TRL gives to the frozen copy of a loaded adapter."""
 
 
-def weights_dtype(options: Mapping[str, Any]) -> Any:
-    """Return the torch dtype of the base weights: bfloat16 under an adapter, float32 where they are trained."""
-    import torch
-
-    name = options.get("dtype", "auto")
-    if name == "auto":
-        name = "bfloat16" if lora_fields(options.get("lora")) is not None else "float32"
-    return getattr(torch, name)
-
-
-def load_policy(job: Job, zero3: bool = False) -> tuple[Any, Any]:
+def load_policy(job: Job, cpu: bool, zero3: bool = False) -> tuple[Any, Any]:
     """Return (model, peft config or None) to give to a TRL trainer.
 
     A continued adapter comes back as a trainable PeftModel without a config, a new one as the plain model with
-    its LoraConfig. `zero3` keeps adapter weights in the dtype of the base, which ZeRO-3 needs. Raises TrainError
-    where an adapter and the recipe's `lora` do not fit.
+    its LoraConfig. `cpu` loads it for a processor, `zero3` keeps adapter weights in the dtype of the base, which
+    ZeRO-3 needs. Raises TrainError where an adapter and the recipe's `lora` do not fit.
     """
     from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM
 
     lora = lora_fields(job.options.get("lora"))
-    model = AutoModelForCausalLM.from_pretrained(
-        job.policy_base, dtype=weights_dtype(job.options), trust_remote_code=False
-    )
+    model = AutoModelForCausalLM.from_pretrained(job.policy_base, **loading_options(job.options, cpu))
     model.config.use_cache = False
     if job.policy_adapter is None:
         return model, None if lora is None else LoraConfig(**lora)
@@ -54,7 +42,7 @@ def load_policy(job: Job, zero3: bool = False) -> tuple[Any, Any]:
     return model, None
 
 
-def load_reference(job: Job, precompute: bool) -> Any:
+def load_reference(job: Job, cpu: bool, precompute: bool) -> Any:
     """Return the frozen reference for full-weight preference training, None where the trainer makes its own.
 
     TRL would load the model's own path again, which leaves out an adapter that was merged in; so it is loaded
@@ -62,7 +50,7 @@ def load_reference(job: Job, precompute: bool) -> Any:
     """
     if lora_fields(job.options.get("lora")) is not None or precompute:
         return None
-    model, _ = load_policy(job)
+    model, _ = load_policy(job, cpu)
     return model.requires_grad_(False).eval()
 
 

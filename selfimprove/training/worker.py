@@ -87,8 +87,10 @@ def prepare_process() -> None:
 
     if torch.cuda.is_available():
         return
-    os.environ["ACCELERATE_USE_CPU"] = "true"
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # the variable below would make accelerate drop DeepSpeed
+    else:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -140,6 +142,7 @@ def train(job: Job) -> Result:
     trainer = make_trainer(job, args, tokenizer, rows)
     trainer.preview_path = output / PREVIEW
     trainer.add_callback(Events(output / EVENTS))
+    keep_torch_optimizer(trainer)
     found = in_force(trainer.accelerator)
     refuse_fallback(asked, found)
     if first:
@@ -175,7 +178,8 @@ def make_trainer(job: Job, args: Any, tokenizer: Any, rows: Any) -> Any:
     from selfimprove.training.policy import load_policy, load_reference
 
     zero3 = args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3
-    model, adapter = load_policy(job, zero3)
+    cpu = args.device.type == "cpu"
+    model, adapter = load_policy(job, cpu, zero3)
     common = {"model": model, "args": args, "train_dataset": rows, "tokenizer": tokenizer, "peft_config": adapter}
     if job.kind == "sft":
         from selfimprove.training.sft import ExampleTrainer
@@ -184,7 +188,17 @@ def make_trainer(job: Job, args: Any, tokenizer: Any, rows: Any) -> Any:
     from selfimprove.training.dpo import PairTrainer
 
     weighted = bool((rows.with_format("numpy", columns=["weight"])[:]["weight"] != 1).any())
-    return PairTrainer(**common, ref_model=load_reference(job, args.precompute_ref_log_probs), weighted=weighted)
+    return PairTrainer(**common, ref_model=load_reference(job, cpu, args.precompute_ref_log_probs), weighted=weighted)
+
+
+def keep_torch_optimizer(trainer: Any) -> None:
+    """Let DeepSpeed's offload keep torch's AdamW on a machine without a GPU.
+
+    There the weights are in host memory anyway, and the C++ Adam that offload asks for takes minutes to compile.
+    """
+    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    if plugin is not None and trainer.accelerator.device.type == "cpu":
+        plugin.deepspeed_config["zero_force_ds_cpu_optimizer"] = False
 
 
 def final_metrics(history: Sequence[dict[str, Any]]) -> dict[str, float]:
