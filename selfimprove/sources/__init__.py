@@ -14,10 +14,10 @@ from selfimprove.errors import ConfigError, DataError, did_you_mean
 from selfimprove.records import Prompt
 from selfimprove.sources.files import Rows, find, read_hub, read_rows
 from selfimprove.sources.gym import gym_prompts, version
-from selfimprove.sources.named import SETS
+from selfimprove.sources.named import SETS, Named
 from selfimprove.sources.overlap import normalized_text, refuse_overlap
 from selfimprove.sources.rows import dress, make_prompt
-from selfimprove.sources.schema import Definition, GymTask, NamedSet, bounds, read_definition
+from selfimprove.sources.schema import Definition, GymTask, NamedSet, PromptFile, bounds, read_definition
 
 __all__ = ["load_prompts", "normalized_text", "refuse_overlap", "source_id"]
 
@@ -58,33 +58,29 @@ def source_id(source: str | Mapping[str, Any], where: str = "", folder: Path | N
     return digest([{**plain, "path": None}, path.suffix, content.hexdigest()])
 
 
-def _file_prompts(definition: Any, where: str, folder: Path | None) -> Iterator[Prompt]:
+def _file_prompts(definition: PromptFile | NamedSet, where: str, folder: Path | None) -> Iterator[Prompt]:
     start, end = bounds(definition.slice, where)
-    if isinstance(definition, NamedSet):
-        named = SETS.get(definition.name)
-        if named is None:
-            raise ConfigError(
-                f"{where}: there is no data set by the name '{definition.name}'{did_you_mean(definition.name, SETS)}"
-            )
-        rows = _rows(definition, definition.split or named.split, named.hub, named.subset, where, folder)
-        return (
-            make_prompt(named.read(row, place), place, {}, definition.verifier)
-            for place, row in islice(rows, start, end)
-        )
-    rows = _rows(definition, definition.split, None, definition.subset, where, folder)
-    columns = definition.columns.named()
-    return (
-        make_prompt(row, place, columns, definition.verifier, definition.solution_turn)
-        for place, row in islice(rows, start, end)
-    )
+    verifier = definition.verifier
+    if isinstance(definition, PromptFile):
+        rows = islice(_rows(definition, None, where, folder), start, end)
+        return (make_prompt(row, place, definition.columns.named(), verifier) for place, row in rows)
+    named = SETS.get(definition.name)
+    if named is None:
+        known = did_you_mean(definition.name, SETS)
+        raise ConfigError(f"{where}: there is no data set by the name '{definition.name}'{known}")
+    rows = islice(_rows(definition, named, where, folder), start, end)
+    return (make_prompt(named.read(row, place), place, {}, verifier) for place, row in rows)
 
 
-def _rows(definition: Any, split: str, usual: str | None, subset: str | None, where: str, folder: Path | None) -> Rows:
+def _rows(definition: PromptFile | NamedSet, named: Named | None, where: str, folder: Path | None) -> Rows:
+    """Return the rows of a file, or of the hub data set that was named or is the usual home of a named set."""
+    split = definition.split or (named.split if named else "train")
     if definition.path is not None:
         return read_rows(find(definition.path, folder, where), split)
-    return read_hub(
-        definition.hub or usual, subset if definition.hub in (None, usual) or usual is None else None, split
-    )
+    if isinstance(definition, PromptFile):
+        return read_hub(definition.hub or "", definition.subset, split)
+    usual = named if named is not None and definition.hub in (None, named.hub) else None
+    return read_hub(definition.hub or (usual.hub if usual else ""), usual.subset if usual else None, split)
 
 
 def _checked(prompts: Iterable[Prompt], definition: Definition, where: str) -> Iterator[Prompt]:

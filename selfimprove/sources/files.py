@@ -140,7 +140,7 @@ def _datasets_folder(path: Path, split: str) -> Rows:
         raise DataError(f"{path}: datasets cannot load this folder: {_first_line(error)}") from None
     if isinstance(data, DatasetDict):
         if split not in data:
-            raise DataError(f"{path}: there is no split '{split}'; splits here: {', '.join(data)}")
+            raise DataError(f"{path}: there is no split '{split}'; splits here: {', '.join(map(str, data))}")
         data = data[split]
     for number, row in enumerate(data, 1):
         yield f"{path} row {number}", dict(row)

@@ -52,7 +52,8 @@ def _generator(task: GymTask, where: str) -> Any:
         from reasoning_gym.factory import DATASETS
     if task.gym not in DATASETS:
         raise ConfigError(f"{where}: reasoning-gym has no task '{task.gym}'{did_you_mean(task.gym, DATASETS)}")
-    known = {f.name for f in fields(DATASETS[task.gym][1])} - {"size", "seed"}
+    options: Any = DATASETS[task.gym][1]
+    known = {f.name for f in fields(options)} - {"size", "seed"}
     unknown = [name for name in task.config if name not in known]
     if unknown:
         raise ConfigError(

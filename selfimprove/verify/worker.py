@@ -38,7 +38,7 @@ def math(gold: str, answer: str) -> str:
     parsed = _parse(gold)
     if not parsed:
         return "gold_unparsable"
-    target = parse(f"\\boxed{{{answer}}}", parsing_timeout=None, raise_on_error=False)
+    target = parse(f"\\boxed{{{answer}}}", parsing_timeout=0, raise_on_error=False)
     target = target or _parse(answer)
     if not target:
         return "wrong"
@@ -50,7 +50,7 @@ def _parse(text: str) -> list[Any]:
     from math_verify import parse
 
     for form in (f"\\boxed{{{text}}}", f"${text}$"):
-        parsed = parse(form, parsing_timeout=None, raise_on_error=True)
+        parsed = parse(form, parsing_timeout=0, raise_on_error=True)
         if any(not isinstance(item, str) for item in parsed):  # text alone: it could not be read
             return parsed
     return []
@@ -62,7 +62,7 @@ def gym(task: str, entry: dict[str, Any], answers: list[str]) -> float:
 
     if task in ("arc_agi", "rearc"):  # their scorers compare with tuples, which JSON has turned into lists
         entry = {**entry, "metadata": _tuples(entry["metadata"])}
-    score = reasoning_gym.get_score_answer_fn(task)
+    score: Any = reasoning_gym.get_score_answer_fn(task)
     return max(float(score(answer, entry)) for answer in answers)
 
 
@@ -97,7 +97,8 @@ def fence(parent: int, memory: int) -> None:
             os._exit(1)
     for limit, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard),) * 2)
+        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (most, most))
 
 
 class Fence:
