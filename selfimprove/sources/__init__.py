@@ -63,7 +63,8 @@ def _file_prompts(definition: PromptFile | NamedSet, where: str, folder: Path | 
     verifier = definition.verifier
     if isinstance(definition, PromptFile):
         rows = islice(_rows(definition, None, where, folder), start, end)
-        return (make_prompt(row, place, definition.columns.named(), verifier) for place, row in rows)
+        columns, turn = definition.columns.named(), definition.solution_turn
+        return (make_prompt(row, place, columns, verifier, turn) for place, row in rows)
     named = SETS.get(definition.name)
     if named is None:
         known = did_you_mean(definition.name, SETS)
