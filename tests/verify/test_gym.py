@@ -37,7 +37,7 @@ def prompts_of(task: str, size: int = 3) -> list[Prompt]:
 @pytest.mark.slow
 def test_gold_is_right_and_other_answers_are_not():
     prompts = [prompt for task in TASKS for prompt in prompts_of(task)]
-    pool = Pool(workers=2, timeout=6.0)
+    pool = Pool(workers=1, timeout=4.0)
     gym = Gym(lambda: pool)
 
     async def run():
