@@ -153,4 +153,3 @@ def test_a_signal_saves_says_so_and_leaves_no_process(recipe, number, code):
     assert answers(folder) >= 30
     workers = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout.split()
     assert not workers, "a training worker outlived the run"
-    finish(start(recipe, "stopped", "served.jsonl"))

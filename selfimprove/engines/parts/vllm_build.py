@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.util import find_spec
@@ -31,7 +31,7 @@ def on_gpu() -> bool:
 
 
 @contextmanager
-def environment(config: Any, processes: bool) -> Iterator[None]:
+def environment(config: Any, processes: bool) -> Generator[None, None, None]:
     """Set what vLLM reads from the environment while it is imported and built; what the user set stays.
 
     Without the binding vLLM's CPU backend leaves a core idle; `|` separates the cores of several ranks.
@@ -82,6 +82,8 @@ def engine_arguments(config: Any, folder: Path, lora: bool, longest: int) -> dic
     }
     if not gpu:
         arguments["kv_cache_memory_bytes"] = int((config.kv_cache_gib or 1.0) * 2**30)
+        # A prompt prefilled in parts makes vLLM take back a draw of its seed, which CPU generators cannot do.
+        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, 4096)}
     elif config.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
     if lora:
@@ -115,6 +117,6 @@ def make_engine(arguments: dict[str, Any], processes: bool) -> Any:
         from vllm.v1.engine.llm_engine import LLMEngine
 
         return LLMEngine.from_engine_args(EngineArgs(**arguments))
-    except Exception as error:
+    except Exception as error:  # the engine's border: whatever stops vLLM becomes a sentence
         reason = " ".join(str(error).split())[:400] or type(error).__name__
         raise EngineError(f"vLLM cannot start with {arguments['model']}: {reason}") from error
