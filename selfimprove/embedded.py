@@ -11,11 +11,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from selfimprove.errors import ConfigError
 
@@ -150,7 +151,7 @@ def convert(source: Path, folder: Path) -> None:
 
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(**where)
+        tokenizer: Any = AutoTokenizer.from_pretrained(**where)
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = model.config
     for leftover in ("quantization_config", "_model_name_or_path"):
@@ -169,7 +170,7 @@ def convert(source: Path, folder: Path) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None, None, None]:
     """Keep transformers from drawing progress bars for work that is ours, not the user's."""
     from transformers.utils import logging
 

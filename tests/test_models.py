@@ -22,9 +22,9 @@ CHATML = (
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """Digests of the tests' files stay out of the user's cache."""
-    if "SELFIMPROVE_CACHE" not in os.environ:
+def cache(request, tmp_path, monkeypatch):
+    """Digests of the tests' files stay out of the user's cache, where the embedded model is kept."""
+    if request.node.get_closest_marker("slow") is None:
         monkeypatch.setenv("SELFIMPROVE_CACHE", str(tmp_path / "cache"))
 
 

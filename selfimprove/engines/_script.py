@@ -6,12 +6,14 @@ a second on one core.
 
 import hashlib
 import re
-import re._constants as sre  # type: ignore[import-not-found]
-import re._parser as sre_parser  # type: ignore[import-not-found]
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 from zlib import crc32
+
+sre: Any = import_module("re._constants")
+sre_parser: Any = import_module("re._parser")
 
 WORDS = re.findall(
     r"\w+",

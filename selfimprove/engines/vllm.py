@@ -96,6 +96,7 @@ class VllmEngine:
         self._backend: StepThread | Processes | None = None
         self._scorer: Engine | None = None
         self._policies: dict[str, Policy] = {}  # by the key of their turn
+        self._bare: dict[str, Policy] = {}  # base: its policy without an adapter
         self._adapters: dict[str, int] = {}  # digest: the number vLLM knows it by
         self._deep_sleep = False
 
@@ -202,8 +203,9 @@ class VllmEngine:
         policy = policy if policy.digest else models.policy_of(policy.base, policy.adapter)
         lora = None
         if self._lora:
-            key = models.policy_of(policy.base).digest if policy.adapter else policy.digest
-            policy, lora = Policy(policy.base, None, key), self._lora_request(policy)
+            if policy.base not in self._bare:
+                self._bare[policy.base] = models.policy_of(policy.base)
+            policy, lora = self._bare[policy.base], self._lora_request(policy)
         self._policies.setdefault(policy.digest, policy)
         async with self._turns.turn(policy.digest):
             return await backend.ask(tokens_input(ids), params, lora)

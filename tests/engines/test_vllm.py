@@ -105,6 +105,33 @@ def test_a_policy_of_another_shape_is_refused(subject, tmp_path):
     assert samples[0].error is None, "the engine goes on with its own policies"
 
 
+def test_adapters_side_by_side(subject, other, tmp_path):
+    """With `weights: lora` base and two adapters share a batch; scores come from transformers on CPU."""
+    second = policy_of("embedded", str(make_adapter(tmp_path / "b", seed=2)))
+    base = subject.policy
+
+    async def go():
+        engine = open_engine({"name": "vllm", "max_model_len": 256, "weights": "lora", "max_lora_rank": 8})
+        await engine.start(base)
+        try:
+            requests = [Generate(which, STORY, temperature=0.0, max_tokens=10) for which in (base, other, second) * 2]
+            texts = [samples[0].text for samples in await asyncio.gather(*map(engine.generate, requests))]
+            scores = [(await engine.score(Score(which, STORY, "The fox swam."))).total for which in (base, other)]
+            return texts, scores, dict(engine.usage.notes)
+        finally:
+            await engine.close()
+
+    async def reloaded():
+        return [(await subject.engine.score(Score(which, STORY, "The fox swam."))).total for which in (base, other)]
+
+    texts, scores, notes = subject.loop.run(go())
+    assert len(set(texts[:3])) == 3 and texts[3:] == texts[:3]
+    assert notes == {"scored by transformers, since vLLM on CPU cannot score with weights: lora": 2}
+    merged = subject.loop.run(reloaded())
+    assert all(abs(one - two) < 1.0 for one, two in zip(scores, merged, strict=True)), "merged weights say the same"
+    assert abs(scores[0] - scores[1]) > 2.0, "and the adapter matters"
+
+
 def test_options_are_checked_before_anything_is_loaded():
     with pytest.raises(ConfigError, match="weights is 'merge'; allowed: auto, lora, reload"):
         open_engine({"name": "vllm", "weights": "merge"})

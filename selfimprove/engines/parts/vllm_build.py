@@ -52,7 +52,7 @@ def environment(config: Any, processes: bool) -> Generator[None, None, None]:
     try:
         from vllm.platforms import current_platform
 
-        logging.getLogger("vllm").setLevel(config.log_level.upper())
+        logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
         if current_platform.is_cpu():  # its samplers would each wait seconds for a C++ compiler and gain nothing
             type(current_platform).simple_compile_backend = "eager"
         yield
