@@ -226,13 +226,15 @@ def test_adapters_and_full_weights_are_told_apart(tiny, tmp_path_factory, loop, 
         model.save_pretrained(adapters[-1])
     policies = [policy_of(str(tiny)), *(policy_of(str(tiny), str(path)) for path in adapters), policy_of(str(other))]
     ask = Generate(policies[0], QUESTIONS[2], temperature=0.0, max_tokens=10, logprobs=True)
-    requests = [replace(ask, policy=policy) for policy in policies * 3]
-    answers = [samples[0] for samples in ask_all(loop, engine, requests)]
-    firsts = answers[:4]
+    rounds = [
+        [samples[0] for samples in ask_all(loop, engine, [replace(ask, policy=policies[place]) for place in order])]
+        for order in ([0, 1, 2, 3], [0, 2, 1, 3], [1, 0, 2, 3], [0, 1, 2, 3])
+    ]
+    firsts = rounds[0]
     assert len({s.token_logprobs for s in firsts}) == 4, "four policies, four answers"
-    for round_two in (answers[4:8], answers[8:]):
-        for again, before in zip(round_two, firsts, strict=True):
-            assert again.token_logprobs == pytest.approx(before.token_logprobs, abs=1e-4)
+    for again, places in zip(rounds[1:], ([0, 2, 1, 3], [1, 0, 2, 3], [0, 1, 2, 3]), strict=True):
+        for sample, place in zip(again, places, strict=True):
+            assert sample.token_logprobs == pytest.approx(firsts[place].token_logprobs, abs=1e-4)
     from peft import PeftModel
 
     merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny, dtype="float32"), adapters[1])
