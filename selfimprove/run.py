@@ -14,6 +14,7 @@ from selfimprove.ledger import Ledger
 from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
 from selfimprove.store import Rows
 from selfimprove.verify import Verifier, verifier
+from selfimprove.verify.pool import WORKER
 
 Train = Callable[..., Awaitable[Policy]]
 
@@ -133,8 +134,21 @@ class Run:
         return self._verifier(prompt).extract(text)
 
     async def check(self, prompt: Prompt, text: str) -> Verdict:
-        """Return the verifier's verdict on a text; its score is None where the verifier could not tell."""
-        return await self._verifier(prompt).grade(prompt, text)
+        """Return the verifier's verdict on a text; its score is None where the verifier could not tell.
+
+        What a worker process said is kept in the ledger, because its time limit may fall otherwise next time.
+        """
+        grader = self._verifier(prompt)
+
+        async def ask() -> tuple[Any, bool]:
+            verdict = await grader.grade(prompt, text)
+            return verdict.to_row(), verdict.source.endswith(WORKER)
+
+        asked = {"verifier": prompt.verifier, "gold": prompt.gold, "text": text, "meta": digest(prompt.meta)}
+        row = await self.ledger.answer(
+            digest(["check", asked]), ask, kind="check", prompt=prompt.id, purpose="check", request=asked
+        )
+        return Verdict.from_row(row)
 
     def measure(self, name: str, value: float) -> None:
         """Add a value to the mean `name` that the round reports."""

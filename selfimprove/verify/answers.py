@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from selfimprove.errors import missing_package
 from selfimprove.records import Prompt, Verdict
 from selfimprove.verify.extraction import canonical, find_answer, is_operation, plain_words, read_number
-from selfimprove.verify.pool import Pool, shared_pool
+from selfimprove.verify.pool import WORKER, Pool, shared_pool
 
 LONGEST = 1000
 """Longest final answer that is compared at all."""
@@ -69,10 +69,10 @@ class Answers:
         self._used = self._pool()
         reply = await self._used.call("math", gold, found)
         if reply.failure:
-            return Verdict(None, label, reply.failure, self.name)
+            return Verdict(None, label, reply.failure, self.name + WORKER)
         if reply.value == "gold_unparsable":
-            return Verdict(None, label, "gold_unparsable", self.name)
-        return Verdict(float(reply.value == "right"), label, "", self.name)
+            return Verdict(None, label, "gold_unparsable", self.name + WORKER)
+        return Verdict(float(reply.value == "right"), label, "", self.name + WORKER)
 
     def close(self) -> None:
         """Stop the workers that were used."""

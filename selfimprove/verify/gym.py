@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from selfimprove.errors import DataError, missing_package
 from selfimprove.records import Prompt, Verdict
 from selfimprove.verify.extraction import boxed, canonical, find_answer, read_number
-from selfimprove.verify.pool import Pool, shared_pool
+from selfimprove.verify.pool import WORKER, Pool, shared_pool
 
 LONGEST = 20_000
 """Longest text that is graded; boards and lists are answers here, so it is generous."""
@@ -57,8 +57,8 @@ class Gym:
         reply = await self._used.call("gym", task, entry, readings)
         label = self.extract(text) or ""
         if reply.failure:
-            return Verdict(None, label, reply.failure, self.name)
-        return Verdict(float(reply.value >= FULL), label, f"raw {reply.value:g}", self.name)
+            return Verdict(None, label, reply.failure, self.name + WORKER)
+        return Verdict(float(reply.value >= FULL), label, f"raw {reply.value:g}", self.name + WORKER)
 
     async def grade_gold(self, prompt: Prompt) -> Verdict:
         """Return the verdict on the entry's own answer; some puzzles have none (reason "no_gold")."""

@@ -25,6 +25,9 @@ from selfimprove.errors import JudgeError
 START = 180.0
 """Seconds a worker may take to start and import its libraries (not counted in the time limit of a call)."""
 
+WORKER = "/worker"
+"""End of the source of a verdict that a worker gave, and that its time limit may therefore have decided."""
+
 LARGEST_REPLY = 1 << 20
 """Bytes; a worker that sends more is killed."""
 
