@@ -53,9 +53,17 @@ def check_finite(logs: dict[str, Any], step: int) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint: the one whose trainer state, which is written last, can be read."""
+    """Return the newest complete checkpoint to go on from: one whose trainer state, written last, can be read.
+
+    A checkpoint of the very last step is passed over: the crash came before the result was written, and the
+    trainer would take one step too many from there. The one before leads to the same weights.
+    """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]), reverse=True)
-    return next((path for path in found if trainer_state(path) is not None), None)
+    for path in found:
+        state = trainer_state(path)
+        if state is not None and state["global_step"] != state["max_steps"]:
+            return path
+    return None
 
 
 def trainer_state(checkpoint: Path) -> dict[str, Any] | None:
@@ -70,7 +78,7 @@ def check_finished(done: int, planned: int, started_at: int) -> None:
     """Raise TrainError where a training ended early or trained nothing: it would look finished and be under-trained.
 
     `done` and `planned` count optimiser steps of the whole job, `started_at` those of the checkpoint it went on
-    from. A checkpoint of the very last step is fine: then only the writing of the result was missing.
+    from.
     """
     if planned <= 0:
         raise TrainError("the training has no optimiser step; there are fewer rows than one batch, or max_steps is 0")

@@ -133,6 +133,8 @@ def load_rows(job: Job, tokenizer: Any, limit: int | None, mode: str, cache: Pat
 
     if mode not in TRUNCATIONS:
         raise TrainError(f"train.truncation_mode is {mode!r}; allowed: {', '.join(TRUNCATIONS)}")
+    if next(read_rows(job.kind, job.rows), None) is None:
+        raise DataError(f"{', '.join(job.rows) or 'no file'}: there are no rows to train on")
     lists = [name for name, value in _EMPTY[job.kind].items() if isinstance(value, list)]
     features = Features(
         {name: List(Value("int32")) for name in lists}
@@ -149,8 +151,6 @@ def load_rows(job: Job, tokenizer: Any, limit: int | None, mode: str, cache: Pat
         if isinstance(error.__cause__, DataError | TrainError):
             raise error.__cause__ from None
         raise
-    if not len(rows):
-        raise DataError(f"{', '.join(job.rows) or 'no file'}: there are no rows to train on")
     left_out = sum(rows.with_format("numpy", columns=["left_out"])[:]["left_out"].tolist())
     counts = {
         "left_out": left_out,

@@ -36,7 +36,8 @@ def load_policy(job: Job, cpu: bool, zero3: bool = False) -> tuple[Any, Any]:
     if job.policy_adapter is None:
         return model, None if lora is None else LoraConfig(**lora)
     if lora is None:
-        return PeftModel.from_pretrained(model, job.policy_adapter).merge_and_unload(), None
+        merged = PeftModel.from_pretrained(model, job.policy_adapter).merge_and_unload()
+        return merged.requires_grad_(True), None  # the adapter had frozen what lies under it
     refuse_other_adapter(Path(job.policy_adapter), lora)
     model = PeftModel.from_pretrained(model, job.policy_adapter, is_trainable=True, autocast_adapter_dtype=not zero3)
     return model, None
