@@ -12,13 +12,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import yaml
+import yaml.constructor
 
 from selfimprove.errors import ConfigError, did_you_mean
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def fill(cls: type[T], data: Any, where: str) -> T:
 
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: expected a mapping of options, found {_kind(data)}")
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(cls)}
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -183,17 +187,19 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"'{override}' is not an override; write key=value, for example method.samples=16")
     *parents, last = key.split(".")
-    for parent in parents:
-        inner = data.get(parent)
+    section: Any = data
+    for name in parents:
+        parent = int(name) if name.isdigit() and int(name) in section else name  # rounds are numbers
+        inner: Any = section.get(parent)
         if isinstance(inner, str) and parent in ("method", "engine"):
             inner = {"name": inner}
         elif inner is None:
             inner = {}
         if not isinstance(inner, dict):
             raise ConfigError(f"'{override}': '{parent}' holds {_kind(inner)}, so it has no option '{last}'")
-        data[parent] = inner
-        data = inner
-    data[last] = parse_yaml(value, f"override '{override}'")
+        section[parent] = inner
+        section = inner
+    section[last] = parse_yaml(value, f"override '{override}'")
 
 
 def to_plain(value: Any) -> Any:

@@ -65,7 +65,7 @@ def run_folder(recipe: Recipe, where: str) -> Path:
 
 
 async def _stoppable(loop: "Loop", collect_only: bool) -> None:
-    task = asyncio.current_task()
+    task = asyncio.ensure_future(loop.rounds(collect_only))
     events = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 
@@ -79,7 +79,7 @@ async def _stoppable(loop: "Loop", collect_only: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         events.add_signal_handler(number, stop, number)
     try:
-        await loop.rounds(collect_only)
+        await task
     except asyncio.CancelledError:
         if not received:
             raise
@@ -129,7 +129,7 @@ class Loop:
         self.store.event("started", model=base.base, policy=base.digest, prompts=found.prompts)
         for prompt, reason in found.ungradable[:5]:
             self.say(f"note: the gold answer of prompt {prompt.id} cannot be graded ({reason})")
-        run = Run(self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, rows=self.store.rows)
+        run = Run(self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, stored=self.store.rows)
         if heldout:
             await self.evaluate(run, heldout)
         for number in range(1, self.recipe.rounds + 1):

@@ -29,14 +29,13 @@ def as_messages(value: str | Sequence[Message], role: str = "user") -> Messages:
     return tuple({"role": m["role"], "content": m["content"]} for m in value)
 
 
+@dataclass(frozen=True, slots=True)
 class Row:
     """What all records share: to a row of plain JSON types and back."""
 
-    __slots__ = ()
-
     def to_row(self) -> dict[str, Any]:
         """Return the record as a dict of plain JSON types, in field order."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -44,7 +43,7 @@ class Row:
 
         Raises DataError where the row has fields that the record does not know, or lacks required ones.
         """
-        names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        names = {f.name for f in fields(cls)}
         unknown = sorted(set(row) - names)
         if unknown:
             raise DataError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}")

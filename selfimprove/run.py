@@ -10,6 +10,7 @@ from typing import Any
 from selfimprove import runtime
 from selfimprove.config import Recipe, digest
 from selfimprove.engines.base import Engine, Generate, Policy, Score, Usage
+from selfimprove.errors import TrainError
 from selfimprove.ledger import Ledger
 from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
 from selfimprove.store import Rows
@@ -75,8 +76,8 @@ class Run:
     engine: EngineOnDemand
     ledger: Ledger
     verifiers: dict[str, Verifier]
-    train: Train | None = None
-    rows: Callable[[int], Rows] | None = None
+    stored: Callable[[int], Rows] = lambda round: Rows()
+    trainer: Train | None = None
 
     async def sample(
         self,
@@ -162,9 +163,22 @@ class Run:
         """Return the run as a later round sees it."""
         return replace(self, round=round, policy=policy, previous=previous)
 
-    def training_with(self, train: Train) -> "Run":
-        """Return the run with the trainer that `learn` may use."""
-        return replace(self, train=train)
+    def rows(self, round: int) -> Rows:
+        """Return what a round made; raises DataError where it has made nothing yet."""
+        return self.stored(round)
+
+    async def train(self, kind: str, rows: Rows, **options: Any) -> Policy:
+        """Train the policy of this round on rows of a kind (sft, pairs) and return the new one.
+
+        `options` go over the recipe's `train` section. For `learn` only: raises TrainError elsewhere.
+        """
+        if self.trainer is None:
+            raise TrainError("only a method's learn may train; collect and assemble cannot")
+        return await self.trainer(kind, rows, **options)
+
+    def training_with(self, trainer: Train) -> "Run":
+        """Return the run as `learn` sees it."""
+        return replace(self, trainer=trainer)
 
     def _verifier(self, prompt: Prompt) -> Verifier:
         if prompt.verifier not in self.verifiers:

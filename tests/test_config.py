@@ -71,6 +71,8 @@ def test_overrides_reach_into_sections_and_are_yaml(tmp_path):
     assert recipe.method == {"name": "raft", "samples": 16}
     assert recipe.rounds == 0 and recipe.train == {"learning_rate": 1e-5}
     assert recipe.heldout == {"a": "b.jsonl"} and recipe.engine == {"name": "scripted"}
+    by_round = write(tmp_path, MINIMAL + "train_by_round: {2: {beta: 0.1, seed: 3}}\n", "by-round.yaml")
+    assert read_recipe(by_round, ["train_by_round.2.beta=5"]).train_by_round == {2: {"beta": 5, "seed": 3}}
     with pytest.raises(ConfigError, match="'rounds' is not an override; write key=value"):
         read_recipe(path, ["rounds"])
     with pytest.raises(ConfigError, match="'prompts' holds a text, so it has no option 'limit'"):

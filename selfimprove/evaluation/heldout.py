@@ -46,8 +46,10 @@ async def measure_policy(run: "Run", heldout: dict[str, list[Prompt]], store: St
             def emit(
                 outcome: Outcome, items: list[Item] = items, writer: RowWriter = writer, progress: Progress = progress
             ) -> None:
-                items.extend(outcome.rows)  # type: ignore[arg-type]
-                writer.write(outcome.rows[0])
+                [item] = outcome.rows
+                writer.write(item)
+                if isinstance(item, Item):
+                    items.append(item)
                 progress.advance(1, 0)
 
             await drive(prompts, lambda prompt: measure_item(run, prompt), emit, window=run.recipe.collect.window)

@@ -34,9 +34,11 @@ def load_method(name: str, where: str = "recipe") -> ModuleType:
         if not path.is_file():
             raise ConfigError(f"{where}: no method file {path}")
         spec = importlib.util.spec_from_file_location(f"selfimprove_user_method_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"{where}: {path} cannot be loaded as Python")
+        module = importlib.util.module_from_spec(spec)
         sys.modules[module.__name__] = module  # dataclasses look their module up there
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        spec.loader.exec_module(module)
     else:
         plain = name.replace("-", "_")
         if plain not in method_names():

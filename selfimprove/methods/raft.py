@@ -4,8 +4,8 @@ Paper: "RAFT: Reward rAnked FineTuning for Generative Foundation Model Alignment
 Input: prompts and a reward; no gold answers unless the reward is the verifier. Output: SFT rows.
 
 What differs from the paper:
-1. The reward is the prompt's verifier (1 right, 0 wrong) or the policy's own mean token log-prob; a learned
-   reward model can stand in either place. With a verifier, `threshold` keeps only right answers: without it a
+1. The reward is the prompt's verifier (1 right, 0 wrong) or the policy's own mean token log-prob (paper: a
+   learned reward model). With a verifier, `threshold` keeps only right answers: without it a
    prompt whose answers are all wrong would still yield a row, an arbitrary one.
 2. `keep` may be above 1: several different good answers per prompt, best first (paper: one).
 3. The loss covers the answer only (the original code trains on the prompt too, in packed blocks).
@@ -87,9 +87,10 @@ async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Ski
     if cfg.kl:
         able = [await shape(cfg, run, prompt, text, value) for text, value in zip(texts, able, strict=True)]
     picked = best(texts, able, cfg.keep)
-    for index in picked:
-        run.measure("selected_reward", rewards[index])
-    return [Example.of(prompt, texts[i], tag=str(i), reward=rewards[i], round=run.round) for i in picked]
+    rows = [Example.of(prompt, texts[i], tag=str(i), reward=rewards[i], round=run.round) for i in picked]
+    for row in rows:
+        run.measure("selected_reward", row.reward or 0.0)
+    return [*rows]
 
 
 def assemble(cfg: Config, rows: "Rows") -> "Rows | Iterator[dict]":
@@ -137,9 +138,9 @@ def best(texts: Sequence[str], rewards: Sequence[float | None], keep: int = 1) -
 
     A reward of None (discarded, failed, below the threshold) never wins.
     """
-    able = [index for index, value in enumerate(rewards) if value is not None]
+    able = [(index, value) for index, value in enumerate(rewards) if value is not None]
     picked: dict[str, int] = {}
-    for index in sorted(able, key=lambda i: -rewards[i]):  # type: ignore[operator]
+    for index, _ in sorted(able, key=lambda each: -each[1]):
         picked.setdefault(texts[index], index)
     return list(picked.values())[:keep]
 
