@@ -82,21 +82,20 @@ class PairTrainer(FirstBatch, DPOTrainer):
         margin = pair_margin(chosen, rejected, ref_chosen, ref_rejected, self.beta)
         loss = weighted_mean(PAIR_LOSSES[self.loss_types[0]](margin, self.label_smoothing), weights)
         gaps = torch.stack([chosen - ref_chosen, rejected - ref_rejected]).detach()
-        self._check_start(float(loss.detach()), float(weights.mean()), float(gaps.abs().max()))
-        self._note(gaps, chosen.detach(), rejected.detach())
+        if model.training and not self._start_checked:
+            self._check_start(float(loss.detach()), float(weights.mean()), float(gaps.abs().max()))
+        self._note("train" if model.training else "eval", gaps, chosen.detach(), rejected.detach())
         return loss * self.loss_weights[0]
 
     def _check_start(self, loss: float, weight: float, gap: float) -> None:
         """Hold, on the first batch of a fresh training, that policy and reference are the same model."""
-        if self._start_checked or not self.model.training:
-            return
         self._start_checked = True
         if self.state.global_step == 0:
             low = self.accelerator.unwrap_model(self.model).dtype != torch.float32 or self.args.bf16 or self.args.fp16
             tolerance = ROUNDED if low and self.precompute_ref_logps else EXACT
             check_start(loss, START_VALUE[self.loss_types[0]] * weight, gap, tolerance)
 
-    def _note(self, gaps: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor) -> None:
+    def _note(self, mode: str, gaps: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor) -> None:
         """Log rewards, margin, accuracy and log-probs under TRL's names, averaged over all ranks."""
         rewards = self.beta * gaps
         figures = {
@@ -108,6 +107,5 @@ class PairTrainer(FirstBatch, DPOTrainer):
             "logps/rejected": rejected,
         }
         means = self.accelerator.gather(torch.stack(list(figures.values()), 1)).mean(0).tolist()
-        metrics = self._metrics["train" if self.model.training else "eval"]
         for name, value in zip(figures, means, strict=True):
-            metrics[name].append(value)
+            self._metrics[mode][name].append(value)

@@ -44,12 +44,13 @@ class Job:
     @classmethod
     def read(cls, path: str | Path) -> "Job":
         """Return the job of a JSON file; raises DataError where the file is no job."""
-        data = read_json(Path(path))
+        data: dict[str, Any] = read_json(Path(path))
         unknown = sorted(set(data) - {f.name for f in fields(cls)})
         if unknown:
             raise DataError(f"{path}: a training job has no field {', '.join(map(repr, unknown))}")
         try:
-            return cls(**{**data, "rows": tuple(data.get("rows", ()))})
+            data["rows"] = tuple(data.get("rows", ()))
+            return cls(**data)
         except TypeError as error:
             raise DataError(f"{path}: not a training job: {error}") from None
 

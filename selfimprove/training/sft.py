@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trl import SFTTrainer
+from trl.trainer.base_trainer import _BaseTrainer
 
 from selfimprove.training.collate import ExampleCollator
 from selfimprove.training.forward import token_log_probs
@@ -11,8 +12,8 @@ from selfimprove.training.losses import weighted_nll
 from selfimprove.training.preview import write_preview
 
 
-class FirstBatch:
-    """Mixin: the first batch is checked on every rank, and shown by the first, before any step is taken."""
+class FirstBatch(_BaseTrainer):
+    """A TRL trainer that checks the first batch on every rank, and shows it on the first, before any step is taken."""
 
     preview_path: Path | None = None
     _previewed = False
@@ -21,9 +22,9 @@ class FirstBatch:
         """Check the first batch, then train as the trainer does."""
         if not self._previewed:
             self._previewed = True
-            shown = self.is_world_process_zero() and self.state.global_step == 0  # type: ignore[attr-defined]
-            write_preview(inputs, self.processing_class, self.preview_path if shown else None)  # type: ignore[attr-defined]
-        return super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+            shown = self.is_world_process_zero() and self.state.global_step == 0
+            write_preview(inputs, self.processing_class, self.preview_path if shown else None)
+        return super().training_step(model, inputs, *args, **kwargs)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # rows come tokenised, see data.py
@@ -36,6 +37,7 @@ class ExampleTrainer(FirstBatch, SFTTrainer):
         """Make the trainer; the dataset holds input_ids, labels and weight."""
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         collator = ExampleCollator(pad_token_id=tokenizer.pad_token_id, pad_to_multiple_of=args.pad_to_multiple_of)
+        self.loss_name = args.loss_type
         super().__init__(processing_class=tokenizer, args=args, data_collator=collator, **kwargs)
 
     def compute_loss(
@@ -43,7 +45,7 @@ class ExampleTrainer(FirstBatch, SFTTrainer):
     ) -> Any:
         """Return the weighted negative log-likelihood per trained token of the whole optimiser step."""
         weights = inputs.pop("weight")
-        if self.args.loss_type != "nll" or self.aux_loss_enabled or return_outputs:
+        if self.loss_name != "nll" or self.aux_loss_enabled or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         fused = self.accelerator.device.type != "cpu"
         batch = {name: inputs[name] for name in ("input_ids", "attention_mask")}
@@ -55,5 +57,5 @@ class ExampleTrainer(FirstBatch, SFTTrainer):
             loss.new_tensor([first.sum() if first is not None else 0, trained.sum()]).unsqueeze(0)
         )
         right, total = counts.sum(0).tolist()
-        self._metrics["train" if self.model.training else "eval"]["mean_token_accuracy"].append(right / max(total, 1))
+        self._metrics["train" if model.training else "eval"]["mean_token_accuracy"].append(right / max(total, 1))
         return loss

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def train(job: Job) -> Result:
         (output / RESULT).unlink(missing_ok=True)
         (output / ERROR).unlink(missing_ok=True)
         refuse_another_job(job)
-    job = Job(**{**vars(job), "policy_base": str(model_folder(job.policy_base))})
+    job = replace(job, policy_base=str(model_folder(job.policy_base)))
     tokenizer = load_tokenizer(job.policy_base)
     cache = output / DATA / os.environ.get("GROUP_RANK", "0")
     with args.main_process_first(local=True, desc="tokenising rows"):
