@@ -76,6 +76,8 @@ def make(config: Config) -> "VllmEngine":
             raise ConfigError(f"engine 'vllm': {name} is {getattr(config, name)!r}; allowed: {known}")
     if config.processes is False and config.data_parallel_size > 1:
         raise ConfigError("engine 'vllm': data_parallel_size above 1 needs processes: true; remove processes: false")
+    if config.log_level == "error":
+        build.hush()
     return VllmEngine(config)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from selfimprove.models import model_folder
 
 
-def make_adapter(folder: Path, seed: int, scale: float = 0.05, rank: int = 8, **options) -> Path:
+def make_adapter(folder: Path, seed: int, scale: float = 0.3, rank: int = 8, **options) -> Path:
     """Write a LoRA adapter of the embedded model with random weights; return its folder."""
     import torch
     from peft import LoraConfig, get_peft_model

@@ -75,6 +75,17 @@ def test_methods_that_ask_two_policies_in_turn_share_the_reloads(subject, other)
     assert reloads <= 6
 
 
+def test_long_seeded_prompts_that_exceed_one_step(subject):
+    """Twelve thousand prompt tokens at once: more than one step takes in, and every answer draws from its own seed."""
+    engine, policy = subject.engine, subject.policy
+    requests = [Generate(policy, as_messages(f"{i} " + "word " * 290), n=2, max_tokens=2, seed=i) for i in range(40)]
+
+    async def go():
+        return await asyncio.gather(*map(engine.generate, requests))
+
+    assert all(sample.error is None for samples in subject.loop.run(go()) for sample in samples)
+
+
 def test_a_request_that_vllm_refuses_is_a_value(subject):
     engine, policy = subject.engine, subject.policy
     good = Generate(policy, STORY, temperature=0.0, max_tokens=4)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -45,10 +46,11 @@ def environment(config: Any, processes: bool) -> Generator[None, None, None]:
         "VLLM_LOGGING_LEVEL": config.log_level.upper(),
         "VLLM_CPU_OMP_THREADS_BIND": "|".join(",".join(map(str, group)) for group in groups),
         "VLLM_NO_USAGE_STATS": "1",
-        "GLOO_LOG_LEVEL": "ERROR",
     }
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
+    if config.log_level == "error":
+        hush()
     try:
         from vllm.platforms import current_platform
 
@@ -59,6 +61,15 @@ def environment(config: Any, processes: bool) -> Generator[None, None, None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+def hush() -> None:
+    """Silence what vLLM and torch say about themselves at every start, which no user can change."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # heard only where torch is not imported yet
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    for module in (r"vllm\.", r"torch\.jit", r"xgrammar\."):
+        for category in (FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=category, module=module)
 
 
 def engine_arguments(config: Any, folder: Path, lora: bool, longest: int) -> dict[str, Any]:
