@@ -181,16 +181,16 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
     return recipe
 
 
-def apply_override(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[Any, Any], override: str) -> None:
     """Apply one `key.sub=value` to a recipe mapping in place; the value is read as YAML."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"'{override}' is not an override; write key=value, for example method.samples=16")
     *parents, last = key.split(".")
-    section: Any = data
+    section = data
     for name in parents:
         parent = int(name) if name.isdigit() and int(name) in section else name  # rounds are numbers
-        inner: Any = section.get(parent)
+        inner = section.get(parent)
         if isinstance(inner, str) and parent in ("method", "engine"):
             inner = {"name": inner}
         elif inner is None:

@@ -7,13 +7,14 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
+    recipe: Annotated[str, typer.Argument(help="the recipe: a YAML file, or a name from `recipes ls`")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as often as you like")] = None,
     rows: Annotated[list[Path] | None, typer.Option(help="JSONL file of rows; may be repeated")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of what is trained")] = Path("out"),
     adapter: Annotated[Path | None, typer.Option(help="an adapter to train on")] = None,
 ) -> None:
     """Train the recipe's model on rows; the loss and the options are the recipe's."""
+    from selfimprove.cli.recipes import find_recipe
     from selfimprove.config import read_recipe
     from selfimprove.errors import ConfigError
     from selfimprove.models import model_folder
@@ -26,8 +27,9 @@ def train(
     absent = next((path for path in rows if not path.is_file()), None)
     if absent:
         raise ConfigError(f"--rows {absent}: no such file; `selfimprove build` writes rows.jsonl")
-    read = read_recipe(recipe, overrides or [])
-    checked = plan(read, str(recipe), recipe.parent)
+    path = find_recipe(recipe)
+    read = read_recipe(path, overrides or [])
+    checked = plan(read, str(path), path.parent)
     job = Job(
         kind=checked.kind,
         rows=tuple(str(path) for path in rows),
@@ -37,7 +39,7 @@ def train(
         options=checked.train_options(1),
         seed=read.seed + 1,
         loss=getattr(checked.method, "LOSS", None),
-        recipe=str(recipe),
+        recipe=str(path),
     )
     result = run_job(job)
     typer.echo(f"trained: {result.adapter or result.model}")

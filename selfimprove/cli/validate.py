@@ -1,9 +1,11 @@
 """`selfimprove validate`: can this recipe run, and can its verifier grade its own gold answers?"""
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from selfimprove.plan import Inspection
 
 
 def validate(
@@ -16,19 +18,7 @@ def validate(
     Every gold answer is given to the verifier as if a model had said it. A row that is not graded as right would
     never be right for any model.
     """
-    import asyncio
-
-    from selfimprove.cli.recipes import find_recipe
-    from selfimprove.config import read_recipe
-    from selfimprove.plan import inspect_data, plan
-
-    path = find_recipe(recipe)
-    checked = plan(read_recipe(path, overrides or []), str(path), Path(path).parent)
-    typer.echo("\n".join(checked.lines()))
-    heldout = checked.heldout()
-    found = asyncio.run(inspect_data(checked, heldout, grade_all=True))
-    sets = ", ".join(f"{name} {len(items)}" for name, items in heldout.items()) or "none"
-    typer.echo(f"counted   {found.prompts} prompts; held-out items: {sets}")
+    found = print_plan(recipe, overrides or [], grade_all=True)
     for prompt, reason in found.ungradable[:limit]:
         typer.echo(f"bad       {prompt.id}: gold {prompt.gold!r} is not graded as right ({reason})")
     if found.ungradable:
@@ -37,3 +27,23 @@ def validate(
         typer.echo(f"{len(found.ungradable)} rows cannot be graded by their own gold answer{more}", err=True)
         raise typer.Exit(2)
     typer.echo("good      every gold answer is graded as right")
+
+
+def print_plan(recipe: str, overrides: list[str], grade_all: bool) -> "Inspection":
+    """Check a recipe and its data, print the plan with what was counted, and return what was found."""
+    import asyncio
+
+    from selfimprove.cli.recipes import find_recipe
+    from selfimprove.config import read_recipe
+    from selfimprove.loop import run_folder
+    from selfimprove.plan import inspect_data, plan
+
+    path = find_recipe(recipe)
+    checked = plan(read_recipe(path, overrides), str(path), path.parent)
+    typer.echo("\n".join(checked.lines()))
+    heldout = checked.heldout()
+    found = asyncio.run(inspect_data(checked, heldout, grade_all))
+    sets = ", ".join(f"{name} {len(items)}" for name, items in heldout.items()) or "none"
+    typer.echo(f"counted   {found.prompts} prompts; held-out items: {sets}")
+    typer.echo(f"output    {run_folder(checked.recipe, str(path))}")
+    return found
