@@ -173,6 +173,9 @@ class Server:
         yield self.model
 
     async def _generate(self, request: Generate, model: str) -> list[Sample]:
+        if request.n > 1 and request.temperature == 0:  # all the same; vLLM refuses to say it n times
+            (sample,) = await self._generate(replace(request, n=1), model)
+            return [replace(sample, index=index) for index in range(request.n)]
         if request.n > 1 and not self.vllm:  # other servers read one seed for n answers in many ways, or ignore n
             each = [replace(request, n=1, seed=request.seed + index) for index in range(request.n)]
             groups = await asyncio.gather(*(self._chat(single, model) for single in each))

@@ -283,10 +283,11 @@ async def check_choices_are_a_distribution(engine: Engine, policy: Policy) -> No
 
 @check("choices")
 async def check_choices_are_sampled(engine: Engine, policy: Policy) -> None:
-    request = Generate(policy, as_messages("Toss a coin. Answer A or B."), n=24, choices=("A", "B"), temperature=3.0)
+    request = Generate(policy, as_messages("Toss a coin. Answer A or B."), n=24, choices=("A", "B"), temperature=2.0)
     samples = await engine.generate(request)
     assert [s.index for s in samples] == list(range(24))
-    assert Counter(s.text for s in samples).keys() == {"A", "B"}, "temperature 3 picks either side now and then"
+    assert all(s.error is None for s in samples), samples[0].error
+    assert Counter(s.text for s in samples).keys() == {"A", "B"}, "temperature 2 picks either side now and then"
 
 
 @check("json_schema")
@@ -342,7 +343,7 @@ async def check_two_hundred_requests_at_once(engine: Engine, policy: Policy) -> 
     requests = [greedy(policy, CLEAR[i % 4], max_tokens=2, n=1 + i % 3) for i in range(200)]
     answers = await asyncio.gather(*map(engine.generate, requests))
     assert [len(samples) for samples in answers] == [request.n for request in requests]
-    assert all(s.error is None for samples in answers for s in samples)
+    assert {s.error for samples in answers for s in samples} == {None}
     majorities = []
     for place in range(4):
         texts = Counter(samples[0].text for samples in answers[place::4])

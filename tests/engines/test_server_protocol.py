@@ -30,6 +30,18 @@ def test_n_answers_of_a_plain_server_are_n_requests_with_their_own_seeds():
     conduct(scenario, server)
 
 
+def test_n_greedy_answers_are_one_request():
+    """A vLLM server refuses n > 1 at temperature 0, and n equal answers need no n requests anywhere."""
+    server = StandIn(routes={"/v1/models": VLLM_MODELS})
+
+    async def scenario(engine: Server) -> None:
+        samples = await engine.generate(Generate(POLICY, as_messages("hello"), n=3, temperature=0.0))
+        assert [(s.index, s.text) for s in samples] == [(0, "fine"), (1, "fine"), (2, "fine")]
+        assert len(server.chats) == 1 and "n" not in server.chats[0][1]
+
+    conduct(scenario, server)
+
+
 def test_what_a_plain_server_cannot_do_is_said():
     async def scenario(engine: Server) -> None:
         with pytest.raises(EngineError, match="log-probs of a given text"):
