@@ -65,7 +65,9 @@ class Rolling:
     def admit(self, groups: Sequence[tuple[list[int], list[Row]]]) -> list[Row]:
         """Read prompts, each given with the rows that answer it; return the rows that are finished already."""
         finished: list[Row] = []
-        if not self.joins:  # such a cache cannot be repeated for the rows of one prompt
+        if self.joins:
+            groups = merge_equal(groups)
+        else:  # such a cache cannot be repeated for the rows of one prompt
             groups = [(prompt, [row]) for prompt, rows in groups for row in rows]
         groups = sorted(groups, key=lambda group: len(group[0]))
         batch: list[tuple[list[int], list[Row]]] = []
@@ -184,6 +186,14 @@ class Rolling:
         self._mask = self._mask[:, spare:]
         for layer in self._cache.layers:
             layer.keys, layer.values = layer.keys[chosen, :, spare:], layer.values[chosen, :, spare:]
+
+
+def merge_equal(groups: Sequence[tuple[list[int], list[Row]]]) -> list[tuple[list[int], list[Row]]]:
+    """Return the groups with those of the same prompt made one, so that a prompt is read once however often asked."""
+    merged: dict[tuple[int, ...], list[Row]] = {}
+    for prompt, rows in groups:
+        merged.setdefault(tuple(prompt), []).extend(rows)
+    return [(list(prompt), rows) for prompt, rows in merged.items()]
 
 
 def has_plain_cache(model: Any) -> bool:
