@@ -65,10 +65,8 @@ class Rolling:
     def admit(self, groups: Sequence[tuple[list[int], list[Row]]]) -> list[Row]:
         """Read prompts, each given with the rows that answer it; return the rows that are finished already."""
         finished: list[Row] = []
-        if self.joins:
-            groups = merge_equal(groups)
-        else:  # such a cache cannot be repeated for the rows of one prompt
-            groups = [(prompt, [row]) for prompt, rows in groups for row in rows]
+        # A cache that is more than keys and values cannot be repeated for the rows of one prompt.
+        groups = merge_equal(groups) if self.joins else [(prompt, [row]) for prompt, rows in groups for row in rows]
         groups = sorted(groups, key=lambda group: len(group[0]))
         batch: list[tuple[list[int], list[Row]]] = []
         for group in groups:
