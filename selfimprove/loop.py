@@ -267,5 +267,6 @@ class Loop:
             await asyncio.to_thread(export_merged, policy, folder)
         else:
             folder = Path(policy.adapter or policy.base)
-        self.store.event("finished", model=str(folder), policy=policy.digest)
+        counts = {"asked": self.ledger.asked, "answered_from_ledger": self.ledger.hits}
+        self.store.event("finished", model=str(folder), policy=policy.digest, **counts)
         self.say(f"model: {folder}")

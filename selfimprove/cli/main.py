@@ -3,6 +3,7 @@
 Exit codes: 0 done; 1 a check found something; 2 something the user can fix, told in one paragraph; 130 Ctrl-C.
 """
 
+import logging
 import sys
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def start(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; `--traceback` may stand anywhere."""
+    logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
     words = sys.argv[1:] if arguments is None else arguments
     given = [word for word in words if word != "--traceback"]
     try:
