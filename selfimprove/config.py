@@ -192,7 +192,7 @@ def apply_override(data: dict[Any, Any], override: str) -> None:
         parent = int(name) if name.isdigit() and int(name) in section else name  # rounds are numbers
         inner = section.get(parent)
         if isinstance(inner, str) and parent in ("method", "engine"):
-            inner = {"name": inner}
+            inner = dict[Any, Any](name=inner)
         elif inner is None:
             inner = {}
         if not isinstance(inner, dict):

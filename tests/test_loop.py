@@ -7,8 +7,9 @@ import pytest
 
 from selfimprove.config import make_recipe
 from selfimprove.errors import ConfigError, DataError
+from selfimprove.files import read_json
 from selfimprove.loop import run_folder, run_recipe
-from selfimprove.store import Rows, read_json
+from selfimprove.store import Rows
 
 METHOD = '''
 """A method for tests: one row per right answer, and a policy that stays."""

@@ -4,8 +4,9 @@ import pytest
 
 from selfimprove.config import make_recipe
 from selfimprove.errors import ConfigError, DataError
+from selfimprove.files import read_json, read_jsonl, write_json
 from selfimprove.records import Example, Prompt, Skip, as_messages
-from selfimprove.store import Rows, RowWriter, Store, read_json, read_jsonl, write_json
+from selfimprove.store import Rows, RowWriter, Store
 
 
 def recipe(**changes):

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"records", "errors"},
-    {"config", "ledger", "store", "resources", "progress"},
+    {"config", "files", "ledger", "store", "resources", "progress"},
     {"models", "chat", "embedded", "sources", "engines", "verify", "search", "judges"},
     {"run", "runtime"},
     {"methods", "building", "training", "evaluation"},

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from selfimprove.evaluation.metrics import majority_at_k, pass_at_k
 from selfimprove.evaluation.report import Accuracy
+from selfimprove.files import read_jsonl
 from selfimprove.progress import Progress
 from selfimprove.records import Prompt, Row
 from selfimprove.runtime import Outcome, drive
-from selfimprove.store import RowWriter, Store, read_jsonl
+from selfimprove.store import RowWriter, Store
 
 if TYPE_CHECKING:
     from selfimprove.run import Run

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.config import digest, to_plain
+from selfimprove.files import read_json, read_jsonl, write_text
 from selfimprove.methods import load_method
-from selfimprove.store import Rows, read_json, read_jsonl, saved_recipe, write_text
+from selfimprove.store import Rows, saved_recipe
 
 SIDES = ("completion", "chosen", "rejected")
 NUMBERS = ("reward", "margin", "weight")  # may be missing in the first rows, so their type is not left to them

@@ -9,10 +9,11 @@ from typing import Any
 
 from selfimprove.errors import DataError, did_you_mean
 from selfimprove.evaluation.standalone import compare_rounds, measured_rounds
+from selfimprove.files import read_json, read_jsonl
 from selfimprove.ledger import Ledger
 from selfimprove.reporting.rounds import round_lines
 from selfimprove.reporting.table import table
-from selfimprove.store import STAGES, Store, read_json, read_jsonl, saved_recipe
+from selfimprove.store import STAGES, Store, saved_recipe
 
 
 def open_run(folder: Path) -> Store:

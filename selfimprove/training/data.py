@@ -14,8 +14,9 @@ from typing import Any
 from selfimprove.chat import completion_ids, end_of_turn
 from selfimprove.config import digest
 from selfimprove.errors import DataError, TrainError
+from selfimprove.files import file_digest
 from selfimprove.records import KINDS, Example, Pair
-from selfimprove.training.job import Job, file_digest
+from selfimprove.training.job import Job
 
 TRUNCATIONS = ("keep_start", "keep_end")
 

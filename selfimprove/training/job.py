@@ -1,8 +1,6 @@
 """What one training is asked for (`job.json`) and what came of it (`result.json`); plain data, no torch."""
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 from selfimprove.config import differing_keys
 from selfimprove.errors import DataError, TrainError
+from selfimprove.files import file_digest, read_json, write_json
 
 KINDS = ("sft", "pairs")
 JOB, RESULT, ERROR, EVENTS, LOG = "job.json", "result.json", "error.json", "events.jsonl", "train.log"
@@ -105,33 +104,3 @@ def refuse_another_job(job: Job) -> None:
             )
     output.mkdir(parents=True, exist_ok=True)
     write_json(path, identity)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON so that the file is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """Return the value of a JSON file; raises DataError naming the file where it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
-
-
-def file_digest(path: Path) -> str:
-    """Return the hex digest of a file's bytes; raises DataError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None

@@ -17,18 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import ConfigError, TrainError, did_you_mean
-from selfimprove.training.job import ERROR, EVENTS, IDENTITY, LOG, RESULT, Job, Result, read_json
+from selfimprove.files import read_json
+from selfimprove.resources import resource_folder
+from selfimprove.training.job import ERROR, EVENTS, IDENTITY, LOG, RESULT, Job, Result
 
 SCRIPTS = {"sft": "train_sft.py", "pairs": "train_dpo.py"}
 CHILD = "SELFIMPROVE_CHILD"
 """Environment variable that tells a worker to die with the process that started it."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def config_folders() -> list[Path]:
-    """Return where accelerate configs are looked for: beside the package, or inside an installed one."""
-    return [_PACKAGE.parent / "accelerate_configs", _PACKAGE / "accelerate_configs"]
 
 
 def accelerate_config(name: str, where: str = "") -> Path | None:
@@ -40,7 +37,7 @@ def accelerate_config(name: str, where: str = "") -> Path | None:
         if path.is_file():
             return path.absolute()
         raise ConfigError(f"{where}: train.accelerate is {name!r}: there is no such file".removeprefix(": "))
-    found = {file.stem: file for folder in config_folders() for file in folder.glob("*.yaml")}
+    found = {file.stem: file for file in resource_folder("accelerate_configs").glob("*.yaml")}
     if name not in found:
         known = did_you_mean(str(name), {*found, "single"})
         raise ConfigError(f"{where}: train.accelerate is {name!r}: there is no such config{known}".removeprefix(": "))

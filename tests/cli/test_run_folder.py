@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from selfimprove.cli.main import main
-from selfimprove.store import read_jsonl
+from selfimprove.files import read_jsonl
 
 
 @pytest.fixture
