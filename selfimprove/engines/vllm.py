@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from selfimprove import models
 from selfimprove.config import digest
@@ -85,6 +85,7 @@ class VllmEngine:
     """The engine; used from one asyncio loop."""
 
     name = "vllm"
+    _in_process: ClassVar["VllmEngine | None"] = None  # vLLM's parallel state is one for the process
 
     def __init__(self, config: Config) -> None:
         """Keep the options; nothing is loaded before `start`."""
@@ -118,8 +119,19 @@ class VllmEngine:
             with build.environment(self.config, self.processes):
                 return build.make_engine(arguments, self.processes)
 
+        if not self.processes:
+            if VllmEngine._in_process is not None:
+                raise EngineError(
+                    "engine 'vllm': another vLLM engine is running in this process, and closing one would end both; "
+                    "close it first, or set processes: true"
+                )
+            VllmEngine._in_process = self
         backend = Processes(make_engine) if self.processes else StepThread(make_engine)
-        await backend.open()
+        try:
+            await backend.open()
+        except BaseException:
+            self._let_go()
+            raise
         from vllm import __version__
 
         self.version = str(__version__)
@@ -282,9 +294,14 @@ class VllmEngine:
         backend, self._backend = self._backend, None
         if backend is not None:
             await backend.close()
+        self._let_go()
         if self._scorer is not None:
             scorer, self._scorer = self._scorer, None
             await scorer.close()
+
+    def _let_go(self) -> None:
+        if VllmEngine._in_process is self:
+            VllmEngine._in_process = None
 
 
 def _positions(settings: dict[str, Any]) -> int:

@@ -19,12 +19,12 @@ pytest.importorskip("vllm")
 STORY = as_messages("Tell me a short story about a fox and a river.")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def other(tmp_path_factory) -> Policy:
     return policy_of("embedded", str(make_adapter(tmp_path_factory.mktemp("adapter") / "a", seed=1)))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def subject(other):
     engine = open_engine({"name": "vllm", "max_model_len": 512, "max_num_seqs": 64})
     with running(engine, policy_of("embedded"), other=other) as subject:
@@ -37,21 +37,23 @@ def test_conformance(check, subject):
 
 
 def test_policies_are_exchanged_exactly_and_seldom(subject, other):
-    """Sixty requests that alternate between two policies cost a few reloads, and each policy says its own."""
+    """Sixty requests that alternate between two policies cost a few reloads, and each policy gives its own scores."""
     engine, policy = subject.engine, subject.policy
 
     async def go():
-        def ask(which):
-            return engine.generate(Generate(which, STORY, temperature=0.0, max_tokens=12))
+        async def ask(which):
+            return (await engine.score(Score(which, STORY, "The fox swam across the river."))).total
 
-        alone = [(await ask(which))[0].text for which in (policy, other)]
+        alone = [await ask(which) for which in (policy, other, policy)]
         before = engine.usage.notes["weight reloads"]
-        answers = await asyncio.gather(*(ask((policy, other)[i % 2]) for i in range(60)))
-        return alone, [samples[0].text for samples in answers], engine.usage.notes["weight reloads"] - before
+        totals = await asyncio.gather(*(ask((policy, other)[i % 2]) for i in range(60)))
+        return alone, totals, engine.usage.notes["weight reloads"] - before
 
-    alone, texts, reloads = subject.loop.run(go())
-    assert alone[0] != alone[1]
-    assert sum(text == alone[i % 2] for i, text in enumerate(texts)) >= 56, "but for rounding in a larger batch"
+    (first, second, again), totals, reloads = subject.loop.run(go())
+    assert first == again, "restored exactly"
+    gap = abs(first - second)
+    assert gap > 2.0
+    assert all(abs(total - (first, second)[i % 2]) < gap / 4 for i, total in enumerate(totals))
     assert reloads <= 3
 
 
@@ -116,31 +118,12 @@ def test_a_policy_of_another_shape_is_refused(subject, tmp_path):
     assert samples[0].error is None, "the engine goes on with its own policies"
 
 
-def test_adapters_side_by_side(subject, other, tmp_path):
-    """With `weights: lora` base and two adapters share a batch; scores come from transformers on CPU."""
-    second = policy_of("embedded", str(make_adapter(tmp_path / "b", seed=2)))
-    base = subject.policy
-
-    async def go():
-        engine = open_engine({"name": "vllm", "max_model_len": 256, "weights": "lora", "max_lora_rank": 8})
-        await engine.start(base)
-        try:
-            requests = [Generate(which, STORY, temperature=0.0, max_tokens=10) for which in (base, other, second) * 2]
-            texts = [samples[0].text for samples in await asyncio.gather(*map(engine.generate, requests))]
-            scores = [(await engine.score(Score(which, STORY, "The fox swam."))).total for which in (base, other)]
-            return texts, scores, dict(engine.usage.notes)
-        finally:
-            await engine.close()
-
-    async def reloaded():
-        return [(await subject.engine.score(Score(which, STORY, "The fox swam."))).total for which in (base, other)]
-
-    texts, scores, notes = subject.loop.run(go())
-    assert len(set(texts[:3])) == 3 and texts[3:] == texts[:3]
-    assert notes == {"scored by transformers, since vLLM on CPU cannot score with weights: lora": 2}
-    merged = subject.loop.run(reloaded())
-    assert all(abs(one - two) < 1.0 for one, two in zip(scores, merged, strict=True)), "merged weights say the same"
-    assert abs(scores[0] - scores[1]) > 2.0, "and the adapter matters"
+def test_a_second_engine_in_the_process_is_refused(subject):
+    second = open_engine({"name": "vllm", "max_model_len": 256})
+    with pytest.raises(EngineError, match="another vLLM engine is running in this process"):
+        subject.loop.run(second.start(subject.policy))
+    samples = subject.loop.run(subject.engine.generate(Generate(subject.policy, STORY, max_tokens=4)))
+    assert samples[0].error is None, "the first one goes on"
 
 
 def test_options_are_checked_before_anything_is_loaded():

@@ -12,7 +12,7 @@ from selfimprove.errors import DataError
 from selfimprove.records import Scored
 
 LOGIT_BYTES = 512 * 2**20
-"""How large the float32 logits of one batch may get."""
+"""How large the logits of one batch may get, reckoned in float32."""
 
 BATCH_TOKENS = 16_384
 """How many tokens, padding included, go through the model at once."""
@@ -82,9 +82,12 @@ def completion_logprobs(model: Any, rows: Sequence[tuple[Sequence[int], Sequence
     logits = model(
         input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=kept
     ).logits[:, -kept:-1]
-    targets = inputs[:, -(kept - 1) :]
-    logprobs = torch.log_softmax(logits.float(), dim=-1).gather(2, targets[..., None])[..., 0].tolist()
-    return [values[len(values) - len(completion) :] for values, (_, completion) in zip(logprobs, rows, strict=True)]
+    scores = []
+    for row, (_, completion) in zip(logits, rows, strict=True):  # row by row: all of them in float32 would be large
+        values = row[-len(completion) :].float()
+        chosen = values.gather(1, torch.tensor(completion, device=device)[:, None])[:, 0]
+        scores.append(chosen - values.logsumexp(dim=-1))
+    return [score.tolist() for score in scores]
 
 
 def _batches(
