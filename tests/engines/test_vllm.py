@@ -133,15 +133,3 @@ def test_options_are_checked_before_anything_is_loaded():
         open_engine({"name": "vllm", "max_lora_rank": 48})
     with pytest.raises(ConfigError, match="no option 'max_model_length'; did you mean 'max_model_len'"):
         open_engine({"name": "vllm", "max_model_length": 12})
-
-
-def test_unknown_extra_arguments_are_refused():
-    async def start(**extra):
-        await open_engine({"name": "vllm", "extra": extra}).start(policy_of("embedded"))
-
-    with pytest.raises(ConfigError, match="extra.blok_size: vLLM has no such argument; did you mean 'block_size'"):
-        asyncio.run(start(blok_size=32))
-    with pytest.raises(ConfigError, match="extra.trust_remote_code: the engine sets it itself"):
-        asyncio.run(start(trust_remote_code=True))
-    with pytest.raises(ConfigError, match=r"extra.dtype: write engine\.dtype"):
-        asyncio.run(start(dtype="float32"))

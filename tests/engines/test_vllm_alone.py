@@ -1,4 +1,4 @@
-"""The vllm engine with `weights: lora`: base and adapters share a batch."""
+"""vLLM engines that need the process for themselves: `weights: lora`, and one that cannot start."""
 
 import asyncio
 
@@ -8,6 +8,7 @@ from conformance import running
 
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Generate, Score
+from selfimprove.errors import ConfigError
 from selfimprove.models import policy_of
 from selfimprove.records import as_messages
 
@@ -34,3 +35,15 @@ def test_adapters_side_by_side(tmp_path):
     assert len(set(texts[:3])) == 3 and texts[3:] == texts[:3]
     assert notes == {"scored by transformers, since vLLM on CPU cannot score with weights: lora": 2}
     assert abs(scores[0] - scores[1]) > 2.0, "the adapter matters"
+
+
+def test_unknown_extra_arguments_are_refused():
+    async def start(**extra):
+        await open_engine({"name": "vllm", "extra": extra}).start(policy_of("embedded"))
+
+    with pytest.raises(ConfigError, match="extra.blok_size: vLLM has no such argument; did you mean 'block_size'"):
+        asyncio.run(start(blok_size=32))
+    with pytest.raises(ConfigError, match="extra.trust_remote_code: the engine sets it itself"):
+        asyncio.run(start(trust_remote_code=True))
+    with pytest.raises(ConfigError, match=r"extra.dtype: write engine\.dtype"):
+        asyncio.run(start(dtype="float32"))
