@@ -7,12 +7,14 @@ verified whenever the folder is opened; a damaged folder is converted anew.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -150,7 +152,8 @@ def convert(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    with quiet():
+    print("converting the embedded model (once, half a minute)", file=sys.stderr, flush=True)
+    with quiet(), redirect_stderr(io.StringIO()):  # the GGUF reader draws bars of its own
         tokenizer: Any = AutoTokenizer.from_pretrained(**where)
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = model.config
