@@ -93,7 +93,7 @@ async def _collect_one(prompt: Prompt, collect: Callable[[Prompt], Awaitable[lis
         rows = await collect(prompt)
     except SelfImproveError as error:
         raise type(error)(f"{error} (at prompt {prompt.id})") from error
-    except Exception as error:
+    except Exception as error:  # the border to method code: typed as a Skip, or raised again with the prompt's id
         if on_failure == "skip":
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"

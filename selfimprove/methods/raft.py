@@ -14,6 +14,9 @@ What differs from the paper:
 6. Answers cut off at the length limit are discarded: trained on, they would teach never to end.
    `drop_truncated: false` keeps them, as both codes do.
 7. The KL-shaped reward ranks; `threshold` and the row's reward are the plain reward.
+8. Prompts are taken in the order of their source, neither shuffled nor cut at 256 tokens: `prompts_per_round` takes
+   the next so many each round, so shuffle a sorted source first.
+9. Global ranking counts its share over the answers that can be used, over all processes at once.
 """
 
 import math
@@ -158,9 +161,15 @@ def shaped_reward(value: float, logprob: float, start_logprob: float, beta: floa
     return value - beta * (logprob - start_logprob)
 
 
-def samples_per_prompt(fraction: float) -> int:
-    """Return K = int(1 / fraction), as the original code derives it from its `pct` argument."""
-    return int(1 / fraction)
+def original_sizes(batch: int, processes: int, fraction: float) -> tuple[int, int, int]:
+    """Return (K, prompts a process under local ranking, under global ranking) of the original code's arguments.
+
+    K = int(1 / fraction); local ranking takes int(batch / processes) prompts a process, global ranking
+    int(batch * K / processes), one answer each. For translating the original scripts into a recipe, where
+    `samples` is K and `prompts_per_round` the prompts of all processes.
+    """
+    samples = int(1 / fraction)
+    return samples, batch // processes, batch * samples // processes
 
 
 def why_none(samples: Sequence[Sample], rewards: Sequence[float | None], cfg: Config) -> str:

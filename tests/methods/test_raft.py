@@ -43,9 +43,14 @@ def test_global_ranking_keeps_the_best_share():
     assert raft.top_share([], 0.4) == []
 
 
-@pytest.mark.parametrize(("fraction", "expected"), [(0.125, 8), (0.2, 5), (0.3, 3)])
-def test_k_from_the_original_fraction(fraction, expected):
-    assert raft.samples_per_prompt(fraction) == expected
+@pytest.mark.parametrize(("fraction", "samples"), [(0.125, 8), (0.2, 5), (0.3, 3)])
+def test_k_from_the_original_fraction(fraction, samples):
+    assert raft.original_sizes(1024, 8, fraction)[0] == samples
+
+
+def test_prompts_per_process_of_the_original_code():
+    assert raft.original_sizes(1024, 8, 0.125)[1:] == (128, 1024)  # 1024 / 8, and 1024 * 8 / 8
+    assert raft.original_sizes(1024, 8, 0.2)[1:] == (128, 640)  # 1024 * 5 / 8
 
 
 def test_shaped_reward():
