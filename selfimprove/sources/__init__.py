@@ -15,11 +15,11 @@ from selfimprove.records import Prompt
 from selfimprove.sources.files import Rows, find, read_hub, read_rows
 from selfimprove.sources.gym import gym_prompts, version
 from selfimprove.sources.named import SETS, Named
-from selfimprove.sources.overlap import normalized_text, refuse_overlap
+from selfimprove.sources.overlap import normalized_text
 from selfimprove.sources.rows import dress, make_prompt
 from selfimprove.sources.schema import Definition, GymTask, NamedSet, PromptFile, bounds, read_definition
 
-__all__ = ["load_prompts", "normalized_text", "refuse_overlap", "source_id"]
+__all__ = ["load_prompts", "normalized_text", "source_id"]
 
 
 def load_prompts(source: str | Mapping[str, Any], where: str = "", folder: Path | None = None) -> Iterator[Prompt]:

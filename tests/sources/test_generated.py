@@ -2,9 +2,9 @@
 
 import pytest
 
-from selfimprove.errors import ConfigError, DataError
+from selfimprove.errors import ConfigError
 from selfimprove.records import Prompt
-from selfimprove.sources import load_prompts, normalized_text, refuse_overlap, source_id
+from selfimprove.sources import load_prompts, normalized_text, source_id
 
 pytestmark = pytest.mark.slow  # importing reasoning-gym takes seconds
 
@@ -43,18 +43,16 @@ def asked(name: str, text: str, **values) -> Prompt:
     return Prompt(name, ({"role": "system", "content": "s"}, {"role": "user", "content": text}), **values)
 
 
-def test_overlap_is_found_whatever_case_spacing_and_instruction():
-    held = [asked("h1", "What is 3 + 4?"), asked("h2", "Tom has 5 apples.")]
-    train = [asked(f"t{n}", f"What is {n} + 4?") for n in (1, 2)]
-    assert refuse_overlap(iter(train), iter(held)) == 2
+def test_the_same_question_is_recognised_whatever_case_spacing_and_instruction():
+    held = {normalized_text(asked("h1", "What is 3 + 4?")), normalized_text(asked("h2", "Tom has 5 apples."))}
+    assert not held & {normalized_text(asked(f"t{n}", f"What is {n} + 4?")) for n in (1, 2)}
     same = [
         asked("t3", "what is  3 + 4"),
         asked("t4", "Answer shortly: What is 3 + 4?", meta={"question": "What is 3 + 4?"}),
         asked("t5", "TOM has 5 apples!"),
         asked("t6", "Tom has 5 apples."),
     ]
-    with pytest.raises(DataError, match=r"4 of 6 training prompts are held-out items too \(first: t3, t4, t5\); take"):
-        refuse_overlap(train + same, held)
+    assert {normalized_text(prompt) for prompt in same} == held
 
 
 def test_what_differs_is_told_apart():
