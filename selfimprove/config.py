@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 import yaml.constructor
@@ -46,6 +46,49 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a run may spend before it stops; a resumed run counts on from where it stopped."""
+
+    max_tokens: int | None = None  # tokens generated and scored
+    max_hours: float | None = None  # hours of work, training included
+    max_cost: float | None = None  # in the currency of gpu_hour_price
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Bounds of one figure of the watch; ratios are against round 0, or the first round that has the figure."""
+
+    min: float | None = None  # smallest value
+    max: float | None = None  # largest value
+    min_ratio: float | None = None  # smallest value divided by round 0's
+    max_ratio: float | None = None  # largest value divided by round 0's
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How the policy's drift is followed: a fixed set of prompts is answered at temperature 1 after every round."""
+
+    prompts: int = 32  # held-out items (training prompts where there are none) that are answered; 0: no watch
+    samples: int = 2  # answers per prompt
+    max_tokens: int | None = None  # longest answer; None: evaluate.max_tokens
+    limits: dict[str, Limit] = field(default_factory=dict)  # figure: {min, max, min_ratio, max_ratio}
+    judge_against_truth: bool = True  # a breach: the judge's score rises while held-out accuracy falls (p < 0.05)
+    on_breach: str = "stop"  # stop, roll_back (the best round's policy is the result), or note (only say so)
+
+
+@dataclass(frozen=True)
+class Hygiene:
+    """What is taken out of a round's rows before training; every row taken out is counted and listed."""
+
+    dedup: str | None = None  # exact: same prompt and answers; near: MinHash as well; None: rows stay as they are
+    near_threshold: float = 0.8  # Jaccard similarity of word 5-grams from which two rows are near-duplicates
+    decontaminate: bool = False  # drop rows that share an n-gram with a held-out item or a benchmark
+    benchmarks: list[str | dict[str, Any]] = field(default_factory=list)  # further sources to stay clear of
+    ngram: int = 13  # words of such an n-gram; shorter texts are compared whole
+    balance_length: float | None = None  # largest share by which chosen answers may be longer than rejected ones
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything a run depends on."""
 
@@ -60,8 +103,13 @@ class Recipe:
     train: dict[str, Any] = field(default_factory=dict)  # options of the TRL trainer, lora, accelerate
     train_by_round: dict[int, dict[str, Any]] = field(default_factory=dict)  # round: train options that differ there
     collect: Collect = field(default_factory=Collect)  # window, failure policy
+    hygiene: Hygiene = field(default_factory=Hygiene)  # duplicates, contamination, length balance of the rows
     evaluate: Evaluate = field(default_factory=Evaluate)  # lengths, samples, patience
+    watch: Watch = field(default_factory=Watch)  # drift of the policy, its limits, what a breach does
+    budget: Budget = field(default_factory=Budget)  # tokens, hours, money
+    gpu_hour_price: float | None = None  # money per device and hour, for --estimate and budget.max_cost
     export: str = "merged"  # merged: the last policy as one plain model; adapter: as trained
+    push: dict[str, Any] = field(default_factory=dict)  # {to: me/model, what: adapter, merged or dataset}, at the end
     ledger: str | None = None  # a ledger file that several runs share; None: one in the run folder
     output: str | None = None  # run folder; None: runs/<recipe name>
 
@@ -71,7 +119,10 @@ class Recipe:
         return str(self.method["name"]).replace("-", "_")
 
 
-MAY_CHANGE = ("rounds", "output", "collect.window", "collect.on_failure", "evaluate.patience", "export")
+MAY_CHANGE = (
+    "rounds", "output", "export", "collect.window", "collect.on_failure", "evaluate.patience",
+    "watch.limits", "watch.judge_against_truth", "watch.on_breach", "budget", "gpu_hour_price", "push",
+)  # fmt: skip
 """Keys that a resumed run may change: they decide how far and how fast, not what the rows are."""
 
 
@@ -122,6 +173,10 @@ def fill(cls: type[T], data: Any, where: str) -> T:
             raise ConfigError(f"{where}: {title} has no option '{key}'{did_you_mean(str(key), known)}")
         if is_dataclass(hints[key]):
             values[key] = fill(hints[key], value, f"{where}: {key}")  # type: ignore[arg-type]
+            continue
+        inner = get_args(hints[key])[-1] if get_origin(hints[key]) is dict else None
+        if is_dataclass(inner) and isinstance(value, Mapping):
+            values[key] = {name: fill(inner, item, f"{where}: {key}.{name}") for name, item in value.items()}  # type: ignore[arg-type]
             continue
         try:
             values[key] = TypeAdapter(hints[key]).validate_python(value)
@@ -176,6 +231,14 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
         raise ConfigError(f"{where}: export is {recipe.export!r}; allowed: merged, adapter")
     if recipe.collect.on_failure not in ("stop", "skip"):
         raise ConfigError(f"{where}: collect.on_failure is {recipe.collect.on_failure!r}; allowed: stop, skip")
+    for section, key, known in (
+        ("hygiene", "dedup", (None, "exact", "near")),
+        ("watch", "on_breach", ("stop", "roll_back", "note")),
+    ):
+        found = getattr(getattr(recipe, section), key)
+        if found not in known:
+            allowed = ", ".join(str(value) for value in known)
+            raise ConfigError(f"{where}: {section}.{key} is {found!r}; allowed: {allowed}")
     if recipe.collect.window < 1:
         raise ConfigError(f"{where}: collect.window is {recipe.collect.window}; it must be at least 1")
     return recipe
@@ -227,6 +290,11 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str =
         elif before != after:
             found[f"{prefix}{key}"] = (before, after)
     return found
+
+
+def may_change(key: str) -> bool:
+    """Whether a resumed run may change the dotted key."""
+    return any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
 
 
 def options_of(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from selfimprove import __version__
-from selfimprove.config import MAY_CHANGE, Recipe, differing_keys, fill, parse_yaml, to_plain
+from selfimprove.config import Recipe, differing_keys, fill, may_change, parse_yaml, to_plain
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.files import file_digest, read_json, read_jsonl, to_line, write_json, write_text
 from selfimprove.records import Row, Skip
@@ -151,9 +151,7 @@ class Store:
         saved = self.folder / "recipe.yaml"
         if saved.exists():
             before = to_plain(saved_recipe(self.folder))
-            different = differing_keys(before, plain)
-            for key in MAY_CHANGE:
-                different.pop(key, None)
+            different = {key: values for key, values in differing_keys(before, plain).items() if not may_change(key)}
             if different and redo is None:
                 what = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in list(different.items())[:8])
                 raise ConfigError(
