@@ -49,7 +49,7 @@ class Evaluate:
 class Budget:
     """What a run may spend before it stops; a resumed run counts on from where it stopped."""
 
-    max_tokens: int | None = None  # tokens generated and scored
+    max_tokens: int | None = None  # tokens generated
     max_hours: float | None = None  # hours of work, training included
     max_cost: float | None = None  # in the currency of gpu_hour_price
 

@@ -1,6 +1,6 @@
 """The plan of a run: everything a recipe says, checked before anything expensive starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
 from selfimprove.errors import ConfigError, DataError
+from selfimprove.evaluation.watch import check_watch
 from selfimprove.methods import configure
 from selfimprove.records import Prompt
 from selfimprove.sources import load_prompts, normalized_text
@@ -51,6 +52,17 @@ class Plan:
             raise DataError(f"{self.where}: the held-out set '{empty}' has no items")
         return sets
 
+    def against(self, heldout: dict[str, list[Prompt]]) -> dict[str, Iterator[str]]:
+        """Return {name: texts} that rows must stay clear of: the held-out sets and the recipe's benchmarks."""
+        names = {str(source): source for source in self.recipe.hygiene.benchmarks}
+        sets: dict[str, Iterable[Prompt]] = {
+            **{name: load_prompts(source, self.where, self.folder) for name, source in names.items()},
+            **heldout,
+        }
+        return {
+            name: (text for p in prompts for text in (p.text, p.solution) if text) for name, prompts in sets.items()
+        }
+
     def train_options(self, round: int) -> dict[str, Any]:
         """Return the trainer's options of a round: `train`, with `train_by_round` on top."""
         return {**self.recipe.train, **self.recipe.train_by_round.get(round, {})}
@@ -78,6 +90,7 @@ def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> P
     module, config = configure(recipe.method, where)
     open_engine(recipe.engine, where)  # only checks: nothing starts before its first request
     checked = Plan(recipe, module, config, where, folder)
+    check_watch(recipe.watch, where)
     unknown = [number for number in recipe.train_by_round if not number >= 1]
     if unknown:
         raise ConfigError(f"{where}: train_by_round names round {unknown[0]}; rounds count from 1")

@@ -106,7 +106,13 @@ class Run:
             return [sample.to_row() for sample in samples], not any(sample.error for sample in samples)
 
         rows = await self._answer("generate", request, ask, prompt.id, purpose, path)
-        return [Sample.from_row(row) for row in rows]
+        samples = [Sample.from_row(row) for row in rows]
+        runtime.count("generate")
+        runtime.count("samples", len(samples))
+        failed = sum(sample.error is not None for sample in samples)
+        if failed:
+            runtime.count("failed", failed)
+        return samples
 
     async def logprobs(
         self,
@@ -128,6 +134,7 @@ class Run:
             scored = await engine.score(request)
             return scored.to_row(), scored.error is None
 
+        runtime.count("score")
         return Scored.from_row(await self._answer("score", request, ask, prompt.id, "score", ""))
 
     def answer(self, prompt: Prompt, text: str) -> str | None:
@@ -140,6 +147,7 @@ class Run:
         What a worker process said is kept in the ledger, because its time limit may fall otherwise next time.
         """
         grader = self._verifier(prompt)
+        runtime.count("check")
 
         async def ask() -> tuple[Any, bool]:
             verdict = await grader.grade(prompt, text)

@@ -16,6 +16,7 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.records import Prompt, Row, Skip
 
 _measured: contextvars.ContextVar[list[tuple[str, float]]] = contextvars.ContextVar("measured")
+_counted: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("counted", default=None)
 
 
 def measure(name: str, value: float) -> None:
@@ -23,13 +24,21 @@ def measure(name: str, value: float) -> None:
     _measured.get().append((name, value))
 
 
+def count(name: str, number: int = 1) -> None:
+    """Add to what the driven coroutine has asked for; outside of one nothing is counted."""
+    counted = _counted.get()
+    if counted is not None:
+        counted[name] = counted.get(name, 0) + number
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What one prompt gave: rows and skips, and the values it measured."""
+    """What one prompt gave: rows and skips, the values it measured, and what it asked for, by kind."""
 
     prompt: Prompt
     rows: list[Row]
     measured: list[tuple[str, float]] = field(default_factory=list)
+    asked: dict[str, int] = field(default_factory=dict)
 
 
 async def drive(
@@ -88,7 +97,9 @@ async def drive(
 
 async def _collect_one(prompt: Prompt, collect: Callable[[Prompt], Awaitable[list[Row]]], on_failure: str) -> Outcome:
     measured: list[tuple[str, float]] = []
+    asked: dict[str, int] = {}
     _measured.set(measured)  # a task has its own context, so this reaches only what this prompt calls
+    _counted.set(asked)
     try:
         rows = await collect(prompt)
     except SelfImproveError as error:
@@ -97,11 +108,10 @@ async def _collect_one(prompt: Prompt, collect: Callable[[Prompt], Awaitable[lis
         if on_failure == "skip":
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
-            return Outcome(
-                prompt, [Skip(prompt.id, "crashed", f"{type(error).__name__}: {error} ({where})")], measured
-            )
+            crashed = Skip(prompt.id, "crashed", f"{type(error).__name__}: {error} ({where})")
+            return Outcome(prompt, [crashed], measured, asked)
         error.add_note(f"while collecting prompt {prompt.id!r}")
         raise
     if not rows:
         rows = [Skip(prompt.id, "no_rows", "the method returned neither a row nor a reason")]
-    return Outcome(prompt, rows, measured)
+    return Outcome(prompt, rows, measured, asked)

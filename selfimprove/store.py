@@ -4,11 +4,13 @@
     run.json              format, version, what made it
     events.jsonl          one line per thing that happened
     ledger.sqlite         every request with its answer
+    spending.json         seconds, tokens and money by stage
     round-0/evaluate/     held-out answers of the start model
     round-1/collect/      rows-00000.jsonl, skips.jsonl
     round-1/assemble/     rows-00000.jsonl, where the method looks at the whole data set
     round-1/learn/        the trainer's output: adapter or model, logs, token preview
-    round-1/evaluate/     <set>.jsonl
+    round-1/evaluate/     <set>/rows-00000.jsonl
+    round-1/watch/        rows-00000.jsonl: a few answers drawn at temperature 1, for the drift watch
     round-1/collect.json  a stage marker: written last and atomically, with the checksums of its files
     model/                the last policy as a plain model
 
@@ -34,7 +36,7 @@ from selfimprove.files import file_digest, read_json, read_jsonl, to_line, write
 from selfimprove.records import Row, Skip
 
 FORMAT = 1
-STAGES = ("collect", "assemble", "learn", "evaluate")
+STAGES = ("collect", "assemble", "learn", "evaluate", "watch")
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,10 @@ class Store:
         write_json(folder / f"{stage}.json", marker)
         self.event("stage_finished", round=number, stage=stage, **values)
         return marker
+
+    def rewrite(self, number: int, stage: str, marker: dict[str, Any]) -> None:
+        """Replace the marker of a finished stage, where what is concluded from its files has changed."""
+        write_json(self.round_folder(number) / f"{stage}.json", marker)
 
     def marker(self, number: int, stage: str) -> dict[str, Any] | None:
         """Return the marker of a finished stage, None where the stage has not finished."""

@@ -16,11 +16,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"records", "errors"},
-    {"config", "files", "ledger", "store", "resources", "progress"},
+    {"config", "files", "ledger", "store", "spending", "resources", "progress"},
     {"models", "chat", "embedded", "sources", "engines", "verify", "search", "judges"},
     {"run", "runtime"},
     {"methods", "building", "training", "evaluation"},
-    {"plan", "loop", "reporting", "train_sft", "train_dpo"},
+    {"plan", "stages", "loop", "reporting", "train_sft", "train_dpo"},
     {"cli"},
 ]
 """docs/architecture.md: a part imports from its own level and those before it."""

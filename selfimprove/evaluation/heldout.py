@@ -1,6 +1,6 @@
 """Held-out evaluation of one policy: a greedy answer per item, and sampled ones where the recipe asks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,13 @@ class Item(Row):
     reason: str = ""
 
 
-async def measure_policy(run: "Run", heldout: dict[str, list[Prompt]], store: Store) -> dict[str, Any]:
-    """Answer and grade every held-out item under the round's policy; write the items and the stage marker."""
+async def measure_policy(
+    run: "Run", heldout: dict[str, list[Prompt]], store: Store, check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Answer and grade every held-out item under the round's policy; write the items and the stage marker.
+
+    `check` is called after every item, and may raise to stop.
+    """
     files: list[Path] = []
     sets: dict[str, Any] = {}
     for name, prompts in heldout.items():
@@ -52,6 +57,7 @@ async def measure_policy(run: "Run", heldout: dict[str, list[Prompt]], store: St
                 if isinstance(item, Item):
                     items.append(item)
                 progress.advance(1, 0)
+                check()
 
             await drive(prompts, lambda prompt: measure_item(run, prompt), emit, window=run.recipe.collect.window)
         files += writer.close()

@@ -5,8 +5,9 @@ Input: prompts and a reward; no gold answers unless the reward is the verifier. 
 
 What differs from the paper:
 1. The reward is the prompt's verifier (1 right, 0 wrong) or the policy's own mean token log-prob (paper: a
-   learned reward model). With a verifier, `threshold` keeps only right answers: without it a
-   prompt whose answers are all wrong would still yield a row, an arbitrary one.
+   learned reward model). `length` pays for words: a reward that is easy to cheat, there to try the drift watch on.
+   With a verifier, `threshold` keeps only right answers: without it a prompt whose answers are all wrong would
+   still yield a row, an arbitrary one.
 2. `keep` may be above 1: several different good answers per prompt, best first (paper: one).
 3. The loss covers the answer only (the original code trains on the prompt too, in packed blocks).
 4. Every round starts a fresh optimiser (as RLHFlow does); the original code keeps its state.
@@ -43,7 +44,7 @@ class Config:
     top_p: float = 1.0  # of sampling
     min_tokens: int | None = None  # lower end of the drawn answer length; None: no drawing, always max_tokens
     max_tokens: int = 128  # longest answer
-    reward: str = "verifier"  # verifier (1 right, 0 wrong), or likelihood (mean log-prob of the answer's tokens)
+    reward: str = "verifier"  # verifier (1 right, 0 wrong), likelihood (mean log-prob of its tokens), length (words)
     threshold: float | None = None  # smallest reward kept; None: 1.0 for the verifier (local ranking), else no bound
     keep: int = 1  # different answers kept per prompt, best first (local ranking)
     ranking: str = "local"  # local: the best of each prompt; global: one sample a prompt, the best share of all
@@ -56,7 +57,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name, allowed in (("ranking", ("local", "global")), ("reward", ("verifier", "likelihood"))):
+        for name, allowed in (("ranking", ("local", "global")), ("reward", ("verifier", "likelihood", "length"))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"raft: {name} is '{getattr(self, name)}'; it is one of {', '.join(allowed)}")
         if self.samples < 1 or self.keep < 1:
@@ -75,7 +76,7 @@ async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Ski
     if any(sample.error for sample in samples):
         return [Skip(prompt.id, "engine_error", next(s.error for s in samples if s.error))]
     texts = [clean(sample.text, cfg.human_turn) for sample in samples]
-    rewards = [await reward(cfg, run, prompt, text) for text in texts]
+    rewards = [await judge(cfg, run, prompt, text) for text in texts]
     if rewards[0] is not None:
         run.measure("policy_reward", rewards[0])
     usable = [
@@ -96,16 +97,21 @@ async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Ski
     return [*rows]
 
 
-def assemble(cfg: Config, rows: "Rows") -> "Rows | Iterator[dict]":
+def assemble(cfg: Config, rows: "Rows") -> "Rows | Iterator[dict | Skip]":
     """Keep the best share of all candidates where ranking is global; local ranking is done already."""
     if cfg.ranking == "local":
         return rows
     chosen = set(top_share([row["reward"] for row in rows], cfg.fraction))
-    return (row for index, row in enumerate(rows) if index in chosen)
+    return (
+        row if index in chosen else Skip(row["id"], "below_best_share", f"reward {row['reward']:g}")
+        for index, row in enumerate(rows)
+    )
 
 
-async def reward(cfg: Config, run: "Run", prompt: Prompt, text: str) -> float | None:
+async def judge(cfg: Config, run: "Run", prompt: Prompt, text: str) -> float | None:
     """Return the reward r(x, y) of one answer, None where it could not be had."""
+    if cfg.reward == "length":
+        return float(len(text.split()))
     if cfg.reward == "verifier":
         return (await run.check(prompt, text)).score
     return (await run.logprobs(prompt, text)).mean

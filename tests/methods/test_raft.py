@@ -134,9 +134,17 @@ def test_global_ranking_takes_one_sample_a_prompt_and_the_best_share(collect, tm
     for [row] in outcomes:
         writer.write(row)
     rows = Rows(tuple(writer.close()))
-    kept = list(raft.assemble(cfg, rows))
+    sorted_out = list(raft.assemble(cfg, rows))
+    kept = [row for row in sorted_out if not isinstance(row, Skip)]
+    assert [row.reason for row in sorted_out if isinstance(row, Skip)] == ["below_best_share"] * 3
     assert len(kept) == 2 and all(row["reward"] == max(r["reward"] for r in rows) for row in kept)
     assert raft.assemble(raft.Config(), rows) is rows
+
+
+def test_a_length_reward_pays_for_words(collect):
+    answers = {"*": ["It is 4.", "Well, if I may say so, it is 5.", "Five."]}
+    [[row]], _ = collect(raft, raft.Config(samples=8, reward="length"), [prompt("any")], answers)
+    assert (row.completion, row.reward) == ("Well, if I may say so, it is 5.", 9.0)
 
 
 def test_answer_lengths_are_drawn_per_prompt(collect):

@@ -1,0 +1,278 @@
+"""The stages of a round, each done once: collect, assemble, learn, evaluate, watch, and the end of the run.
+
+A stage that has its marker in the run folder is not done again; everything else is redone, and the ledger answers
+whatever had been asked before.
+"""
+
+import asyncio
+import shutil
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from selfimprove.config import Hygiene
+from selfimprove.engines import open_engine
+from selfimprove.engines.base import Policy
+from selfimprove.errors import TrainError
+from selfimprove.evaluation.heldout import measure_policy
+from selfimprove.evaluation.watch import broken_limits, watch_policy
+from selfimprove.files import read_jsonl
+from selfimprove.ledger import Ledger
+from selfimprove.models import export_merged, policy_of
+from selfimprove.plan import Plan
+from selfimprove.progress import Progress
+from selfimprove.records import Prompt, Skip
+from selfimprove.reporting.rounds import round_lines
+from selfimprove.run import EngineOnDemand, Run, means
+from selfimprove.runtime import Outcome, drive
+from selfimprove.spending import Meter, devices
+from selfimprove.store import Rows, RowWriter, Store
+from selfimprove.training.job import Job, Result
+from selfimprove.training.launch import run_job
+
+
+class DriftStop(Exception):
+    """The watch ends the run; says why, and how to go on."""
+
+
+class Stages:
+    """What one run of a plan in a store is made of, with the engine and the ledger that its stages share."""
+
+    def __init__(self, checked: Plan, store: Store, say: Callable[[str], None] = print) -> None:
+        """Prepare; nothing heavy happens before the first stage."""
+        self.plan, self.recipe, self.store, self.say = checked, checked.recipe, store, say
+        self.ledger = Ledger(self.recipe.ledger or store.folder / "ledger.sqlite")
+        self.engine = EngineOnDemand(open_engine(self.recipe.engine))
+        self.verifiers: dict[str, Any] = {}
+        price = self.recipe.gpu_hour_price
+        self.meter = Meter(
+            store.folder / "spending.json",
+            self.recipe.budget,
+            price,
+            devices() if price is not None else 1,
+            lambda: (self.engine.usage.tokens, self.engine.usage.prompt_tokens),
+        )
+
+    def run(self, base: Policy) -> Run:
+        """Return the run as the start model's evaluation sees it."""
+        return Run(self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, stored=self.store.rows)
+
+    async def close(self) -> None:
+        """Stop the engine and the verifiers, and close the ledger."""
+        await self.engine.close()
+        for verifier in self.verifiers.values():
+            verifier.close()
+        self.ledger.close()
+
+    async def collect(self, run: Run, total: int) -> int:
+        """Run the method on every prompt of the round; return how many prompts there were."""
+        marker = self.store.marker(run.round, "collect")
+        if marker is not None:
+            return marker["prompts"]
+        writer = RowWriter(self.store.stage_folder(run.round, "collect"), self.recipe.collect.shard_rows)
+        measured: dict[str, list[float]] = defaultdict(list)
+        asked: Counter[str] = Counter()
+        count = min(total, self.recipe.prompts_per_round or total)
+        with (
+            self.meter.stage(run.round, "collect"),
+            Progress(f"round {run.round} collect", count, lambda: self.engine.usage.tokens) as progress,
+        ):
+
+            def emit(outcome: Outcome) -> None:
+                for row in outcome.rows:
+                    writer.write(row)
+                for name, value in outcome.measured:
+                    measured[name].append(value)
+                asked.update(outcome.asked)
+                skips = sum(isinstance(row, Skip) for row in outcome.rows)
+                progress.advance(len(outcome.rows) - skips, skips)
+                self.meter.check()
+
+            if hasattr(self.plan.method, "collect_all"):
+                for row in await self.plan.method.collect_all(self.plan.config, run, self.plan.prompts(run.round)):
+                    emit(Outcome(Prompt(row.id, ()), [row]))
+            else:
+                await drive(
+                    self.plan.prompts(run.round),
+                    lambda prompt: self.plan.method.collect(self.plan.config, run, prompt),
+                    emit,
+                    window=self.recipe.collect.window,
+                    on_failure=self.recipe.collect.on_failure,
+                )
+        files = writer.close()
+        self.store.finish(
+            run.round, "collect", files, prompts=progress.items, rows=writer.rows, skips=writer.skips,
+            asked=dict(sorted(asked.items())), metrics=means(measured), policy=run.policy.digest,
+        )  # fmt: skip
+        self.say(f"round {run.round}: {writer.rows} rows from {progress.items} prompts; {skipped(writer.skips)}")
+        return progress.items
+
+    async def assemble(self, run: Run, heldout: dict[str, list[Prompt]]) -> None:
+        """Let the method look at the whole data set, and clean it, where the method or the recipe wants to."""
+        if self.store.marker(run.round, "assemble"):
+            return
+        with self.meter.stage(run.round, "assemble"):
+            await asyncio.to_thread(self._assemble, run, heldout)
+
+    def _assemble(self, run: Run, heldout: dict[str, list[Prompt]]) -> None:
+        collected = self.store.rows(run.round)
+        folder = self.store.stage_folder(run.round, "assemble")
+        rows: Iterable[Any] = collected
+        if hasattr(self.plan.method, "assemble"):
+            rows = self.plan.method.assemble(self.plan.config, collected)
+        if self.recipe.hygiene != Hygiene():
+            rows = self._cleaned(rows, folder / "unclean", heldout)
+        elif rows is collected:  # nothing to do for this configuration
+            return
+        writer = RowWriter(folder, self.recipe.collect.shard_rows)
+        for row in rows:
+            writer.write(row)
+        self.store.finish(run.round, "assemble", writer.close(), rows=writer.rows, skips=writer.skips)
+        shutil.rmtree(folder / "unclean", ignore_errors=True)
+        self.say(f"round {run.round}: {writer.rows} rows are left; {skipped(writer.skips)}")
+
+    def _cleaned(self, rows: Iterable[Any], folder: Path, heldout: dict[str, list[Prompt]]) -> Iterable[Any]:
+        """Return the rows as the recipe's hygiene leaves them, and a Skip for every one that it takes out."""
+        from selfimprove.building.hygiene import clean
+
+        taken: Iterable[Skip] = ()
+        if not isinstance(rows, Rows):  # cleaning passes over the rows more than once, so they go to disk first
+            first = RowWriter(folder, self.recipe.collect.shard_rows)
+            for row in rows:
+                first.write(row)
+            files = first.close()
+            rows = Rows(tuple(file for file in files if file.name.startswith("rows-")))
+            taken = (Skip.from_row(row) for file in files if file.name == "skips.jsonl" for row in read_jsonl(file))
+        return chain(taken, clean(rows, self.recipe.hygiene, self.plan.against(heldout)))
+
+    async def learn(self, run: Run) -> Policy:
+        """Train on the round's rows and return the new policy; without rows the policy stays."""
+        marker = self.store.marker(run.round, "learn")
+        if marker is None:
+            rows = self.store.rows(run.round)
+            if not len(rows):
+                self.say(f"round {run.round}: no rows to train on; the policy stays as it is")
+                marker = self.store.finish(run.round, "learn", adapter=run.policy.adapter, model=None, metrics={})
+            else:
+                run = run.training_with(lambda kind, data, **options: self.train(run, kind, data, **options))
+                learn = getattr(self.plan.method, "learn", None)
+                with self.meter.stage(run.round, "learn"):
+                    await self.engine.sleep()
+                    try:
+                        policy = await (
+                            learn(self.plan.config, run, rows) if learn else run.train(self.plan.kind, rows)
+                        )
+                    finally:
+                        await self.engine.wake()
+                marker = self.store.marker(run.round, "learn") or self._learned(run, policy)
+        return policy_of_round(self.store, marker, run.policy)
+
+    async def train(self, run: Run, kind: str, rows: Rows, **options: Any) -> Policy:
+        """Train the policy on rows of a kind in a subprocess, and return what came out."""
+        job = Job(
+            kind=kind,
+            rows=tuple(str(file) for file in rows.files),
+            policy_base=run.policy.base,
+            policy_adapter=run.policy.adapter,
+            output=str(self.store.stage_folder(run.round, "learn")),
+            options={**self.plan.train_options(run.round), **options},
+            seed=self.recipe.seed + run.round,
+            loss=getattr(self.plan.method, "LOSS", None),
+            recipe=self.plan.where,
+        )
+        self.say(f"round {run.round}: training on {len(rows)} rows")
+        try:
+            result = await run_in_thread(
+                job, lambda event: self.store.event("train", round=run.round, **event), self.meter.spent
+            )
+        except TrainError:
+            self.meter.check()  # a training that was ended at the budget's end is no failure
+            raise
+        self.store.event("trained", round=run.round, steps=result.steps, seconds=result.seconds, **result.metrics)
+        return policy_of(result.model or run.policy.base, result.adapter)
+
+    def _learned(self, run: Run, policy: Policy) -> dict[str, Any]:
+        adapter = policy.adapter and self._relative(policy.adapter)
+        model = None if policy.base == run.policy.base else self._relative(policy.base)
+        return self.store.finish(run.round, "learn", adapter=adapter, model=model, policy=policy.digest)
+
+    def _relative(self, path: str) -> str:
+        """Paths inside the run folder are kept relative to it, so that the folder can be moved."""
+        folder = self.store.folder.resolve()
+        resolved = Path(path).resolve()
+        return str(resolved.relative_to(folder)) if resolved.is_relative_to(folder) else str(resolved)
+
+    async def measure(self, run: Run, heldout: dict[str, list[Prompt]]) -> bool:
+        """Evaluate and watch the policy, and say what came out; return whether the watch wants to roll back.
+
+        Raises DriftStop where a limit is broken and the recipe says to stop.
+        """
+        if heldout:
+            if self.store.marker(run.round, "evaluate") is None:
+                with self.meter.stage(run.round, "evaluate"):
+                    await measure_policy(run, heldout, self.store, self.meter.check)
+            for line in round_lines(self.store, run.round):
+                self.say(line)
+        cfg = self.recipe.watch
+        if not cfg.prompts:
+            return False
+        if self.store.marker(run.round, "watch") is None:
+            prompts = next(iter(heldout.values()), None) or self.plan.prompts(1)
+            judge = getattr(self.plan.method, "judge", None)
+            with self.meter.stage(run.round, "watch"):
+                await watch_policy(run, prompts, judge and partial(judge, self.plan.config), self.store)
+        broken = broken_limits(self.store, run.round, cfg)
+        for sentence in broken:
+            self.say(f"round {run.round}: drift: {sentence}")
+        if not broken or cfg.on_breach == "note":
+            return False
+        if cfg.on_breach == "stop":
+            raise DriftStop(
+                f"the watch's limits are broken in round {run.round} ({'; '.join(broken)}). Nothing was exported: "
+                "widen watch.limits, or set watch.on_breach=note to go on all the same, or =roll_back to take the "
+                "best round, and run the same command"
+            )
+        return True
+
+    async def finish(self, run: Run) -> None:
+        """Write the last policy as a plain model folder, and say where everything is."""
+        policy = run.policy
+        if self.recipe.export == "merged" and policy.adapter:
+            folder = self.store.folder / "model"
+            await asyncio.to_thread(export_merged, policy, folder)
+        else:
+            folder = Path(policy.adapter or policy.base)
+        counts = {"asked": self.ledger.asked, "answered_from_ledger": self.ledger.hits}
+        self.store.event("finished", model=str(folder), round=run.round, policy=policy.digest, **counts)
+        self.say(f"model: {folder}")
+
+
+def skipped(reasons: Mapping[str, int]) -> str:
+    """Return `skipped: a 3, b 1`, or `none skipped`."""
+    listed = ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items()))
+    return f"skipped: {listed}" if listed else "skipped: none"
+
+
+def policy_of_round(store: Store, marker: Mapping[str, Any], before: Policy) -> Policy:
+    """Return the policy that a round's learn marker names; `before` is the one it was trained from."""
+    base = str(store.folder / marker["model"]) if marker["model"] else before.base
+    adapter = str(store.folder / marker["adapter"]) if marker["adapter"] else None
+    return policy_of(base, adapter)
+
+
+async def run_in_thread(
+    job: Job, on_event: Callable[[dict[str, Any]], None], stopped: Callable[[], bool] = lambda: False
+) -> Result:
+    """Train a job in its own process without blocking the loop; a cancelled training is ended before this returns."""
+    stop = threading.Event()
+    training = asyncio.create_task(asyncio.to_thread(run_job, job, None, on_event, lambda: stop.is_set() or stopped()))
+    try:
+        return await asyncio.shield(training)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([training])
+        raise
