@@ -113,7 +113,8 @@ class Stages:
 
     async def assemble(self, run: Run, heldout: dict[str, list[Prompt]]) -> None:
         """Let the method look at the whole data set, and clean it, where the method or the recipe wants to."""
-        if self.store.marker(run.round, "assemble"):
+        wanted = hasattr(self.plan.method, "assemble") or self.recipe.hygiene != Hygiene()
+        if not wanted or self.store.marker(run.round, "assemble"):
             return
         with self.meter.stage(run.round, "assemble"):
             await asyncio.to_thread(self._assemble, run, heldout)

@@ -20,7 +20,7 @@ LEVELS = [
     {"models", "chat", "embedded", "sources", "engines", "verify", "search", "judges"},
     {"run", "runtime"},
     {"methods", "building", "training", "evaluation"},
-    {"plan", "stages", "loop", "reporting", "train_sft", "train_dpo"},
+    {"plan", "stages", "loop", "trial", "price", "estimate", "reporting", "train_sft", "train_dpo"},
     {"cli"},
 ]
 """docs/architecture.md: a part imports from its own level and those before it."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from selfimprove.plan import Inspection
+    from selfimprove.plan import Inspection, Plan
+    from selfimprove.records import Prompt
 
 
 def validate(
@@ -31,6 +32,13 @@ def validate(
 
 def print_plan(recipe: str, overrides: list[str], grade_all: bool) -> "Inspection":
     """Check a recipe and its data, print the plan with what was counted, and return what was found."""
+    return inspect_plan(recipe, overrides, grade_all)[1]
+
+
+def inspect_plan(
+    recipe: str, overrides: list[str], grade_all: bool
+) -> tuple["Plan", "Inspection", dict[str, list["Prompt"]]]:
+    """Check a recipe and its data, print the plan with what was counted; return plan, findings and held-out sets."""
     import asyncio
 
     from selfimprove.cli.recipes import find_recipe
@@ -46,4 +54,4 @@ def print_plan(recipe: str, overrides: list[str], grade_all: bool) -> "Inspectio
     sets = ", ".join(f"{name} {len(items)}" for name, items in heldout.items()) or "none"
     typer.echo(f"counted   {found.prompts} prompts; held-out items: {sets}")
     typer.echo(f"output    {run_folder(checked.recipe, str(path))}")
-    return found
+    return checked, found, heldout

@@ -183,8 +183,8 @@ def breaches(history: Sequence[Mapping[str, float | None]], limits: Mapping[str,
         for bound, measured, broken, what in (
             (limit.min, value, lambda m, b: m < b, "below the limit"),
             (limit.max, value, lambda m, b: m > b, "above the limit"),
-            (limit.min_ratio, ratio, lambda m, b: m < b, f"of the start's {start:.4g}, below the limit"),
-            (limit.max_ratio, ratio, lambda m, b: m > b, f"of the start's {start:.4g}, above the limit"),
+            (limit.min_ratio, ratio, lambda m, b: m < b, f"the start's {start:.4g}, below the limit"),
+            (limit.max_ratio, ratio, lambda m, b: m > b, f"the start's {start:.4g}, above the limit"),
         ):
             if bound is not None and measured is not None and broken(measured, bound):
                 times = f" is {measured:.3g} times" if "start" in what else " is"

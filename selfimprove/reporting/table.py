@@ -1,5 +1,6 @@
 """Plain-text tables that stay readable in a log file and can be searched with grep."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -26,4 +27,5 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
 
 
 def _numeric(cell: str) -> bool:
-    return cell == "-" or cell.strip("+-").replace(".", "", 1).replace("%", "").strip().isdigit()
+    plain = re.sub(r" (?:[kMGT]?B|%)$|[,%]", "", cell.strip("+-"))
+    return cell in ("-", "?") or plain.replace(".", "", 1).strip().isdigit()
