@@ -152,9 +152,8 @@ def stages(
 ) -> list[tuple[str, Range, Range | None, Range | None]]:
     """Return (stage, tokens, rows, seconds) of the whole run, each with its range; None where it is not known."""
     recipe, trial, speed = checked.recipe, found.trial, found.trial.speed or 1.0
-    tokens, rows = interval([float(t) for t in trial.tokens]), interval([float(len(r)) for r in trial.rows])
-    answers = sum(asked.get("samples", 0) for asked in trial.asked)
-    sampled = times(tokens, len(trial.tokens) / max(answers, 1))
+    tokens, rows = (interval(trial.by_prompt(v)) for v in (trial.tokens, [len(found) for found in trial.rows]))
+    sampled = times(tokens, len(trial.tokens) / max(trial.answers, 1))
     greedy = interval(found.heldout_tokens)
     listed: list[tuple[str, Range, Range | None, Range | None]] = []
     for at in range(recipe.rounds + 1):
@@ -190,10 +189,10 @@ def estimate_lines(checked: Plan, found: Measured, prompts: int, heldout: dict[s
     ]
     seconds = plus([s for _, _, _, s in listed if s] + [(found.start,) * 3])
     rows.append(["in all", counts(plus([tokens for _, tokens, _, _ in listed])), "-", spans(seconds)])
-    answers = sum(asked.get("samples", 0) for asked in found.trial.asked)
+    trial = found.trial
     notes = [
-        f"tried     {len(found.trial.tokens)} times a prompt, {answers} answers: {found.trial.speed:.0f} tokens/s "
-        f"with {answers} at once; engine ready after {clock(found.start)}",
+        f"tried     {trial.prompts} prompts, {trial.answers} answers at once: {trial.speed:.0f} tokens/s; "
+        f"engine ready after {clock(found.start)}",
         f"memory    sampling {size(found.memory)}"
         + (f", training {size(found.training_memory)}" if found.training_memory else "")
         + " at the peak (main memory of the largest process)",

@@ -179,9 +179,13 @@ class Store:
         self.close()
 
     def event(self, name: str, **values: Any) -> None:
-        """Append one line to events.jsonl."""
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(to_line({"time": _now(), "event": name, **values}))
+        """Append one line to events.jsonl; a line that a power cut tore there spoils no other."""
+        with (self.folder / "events.jsonl").open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(to_line({"time": _now(), "event": name, **values}).encode())
 
     def round_folder(self, number: int) -> Path:
         """Return the folder of a round."""

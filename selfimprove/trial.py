@@ -3,8 +3,9 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from math import ceil, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -25,7 +26,7 @@ IN_FLIGHT = 64
 
 @dataclass(slots=True)
 class Trial:
-    """What prompts asked for and gave; the lists have one entry a prompt.
+    """What prompts asked for and gave, each of them `copies` times; the lists have one entry a prompt and copy.
 
     `bound` is n x max_tokens over a prompt's generate requests, `tokens` what was generated of it, `kept` the bytes
     that the ledger holds of a prompt, `written` those of its rows and skips; `seconds` is the time of all.
@@ -37,14 +38,27 @@ class Trial:
     kept: list[int] = field(default_factory=list)
     rows: list[list[Row]] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
-    skips: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
+    copies: int = 1
     seconds: float = 0.0
+
+    @property
+    def prompts(self) -> int:
+        """How many different prompts were tried."""
+        return len(self.tokens) // self.copies
+
+    @property
+    def answers(self) -> int:
+        """How many answers were asked for."""
+        return sum(asked.get("samples", 0) for asked in self.asked)
 
     @property
     def speed(self) -> float:
         """Generated tokens per second."""
         return sum(self.tokens) / self.seconds if self.seconds else 0.0
+
+    def by_prompt(self, values: Sequence[float]) -> list[float]:
+        """Return the mean over its copies of every prompt's value: copies of a prompt say nothing of other prompts."""
+        return [fmean(values[at : at + self.copies]) for at in range(0, len(values), self.copies)]
 
 
 async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copies: int = 1) -> Trial:
@@ -52,19 +66,22 @@ async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copi
 
     `copies` > 1 asks the same prompts again under other seeds, all at once.
     """
-    trial = Trial()
+    trial = Trial(copies=copies)
     prompts = list(islice(checked.prompts(1), PROMPTS))
     with tempfile.TemporaryDirectory(prefix="selfimprove-trial-") as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         verifiers: dict[str, Any] = {}
-        before, began = engine.usage.prompt_tokens, time.monotonic()
+        began = time.monotonic()
         try:
             run = Run(checked.recipe, 1, policy, policy, policy, engine, ledger, verifiers)
             seeds = [replace(checked.recipe, seed=checked.recipe.seed + i) for i in range(copies)]
             runs = [replace(run, recipe=recipe) for recipe in seeds]
-            await asyncio.gather(*(_collect(checked, run, prompts, trial) for run in runs))
+            outcomes = await asyncio.gather(*(_collect(checked, run, prompts) for run in runs))
             trial.seconds = time.monotonic() - began
-            trial.prompt_tokens = engine.usage.prompt_tokens - before
+            for outcome in chain.from_iterable(zip(*outcomes, strict=False)):  # the copies of a prompt side by side
+                trial.asked.append(outcome.asked)
+                trial.rows.append([row for row in outcome.rows if not isinstance(row, Skip)])
+                trial.written.append(sum(len(str(row.to_row())) for row in outcome.rows))
             _count(trial, ledger, prompts, copies)
         finally:
             for verifier in verifiers.values():
@@ -73,20 +90,13 @@ async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copi
     return trial
 
 
-async def _collect(checked: Plan, run: Run, prompts: list[Prompt], trial: Trial) -> None:
-    def emit(outcome: Outcome) -> None:
-        trial.asked.append(outcome.asked)
-        trial.rows.append([row for row in outcome.rows if not isinstance(row, Skip)])
-        trial.written.append(sum(len(str(row.to_row())) for row in outcome.rows))
-        for row in outcome.rows:
-            if isinstance(row, Skip):
-                trial.skips[row.reason] = trial.skips.get(row.reason, 0) + 1
-
+async def _collect(checked: Plan, run: Run, prompts: list[Prompt]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
     if hasattr(checked.method, "collect_all"):
-        for row in await checked.method.collect_all(checked.config, run, iter(prompts)):
-            emit(Outcome(Prompt(row.id, ()), [row]))
-    else:
-        await drive(prompts, lambda prompt: checked.method.collect(checked.config, run, prompt), emit)
+        rows = await checked.method.collect_all(checked.config, run, iter(prompts))
+        return [Outcome(Prompt(row.id, ()), [row]) for row in rows]
+    await drive(prompts, lambda prompt: checked.method.collect(checked.config, run, prompt), outcomes.append)
+    return outcomes
 
 
 def _count(trial: Trial, ledger: Ledger, prompts: list[Prompt], copies: int) -> None:
@@ -113,8 +123,7 @@ async def try_scripted(checked: Plan) -> Trial:
 
 def copies_for(trial: Trial) -> int:
     """Return how often the prompts are asked at once so that about IN_FLIGHT answers are under way."""
-    answers = sum(asked.get("samples", 0) for asked in trial.asked)
-    return max(1, min(IN_FLIGHT, ceil(IN_FLIGHT / max(answers, 1))))
+    return max(1, min(IN_FLIGHT, ceil(IN_FLIGHT / max(trial.answers, 1))))
 
 
 def interval(values: list[float], z: float = 1.96) -> tuple[float, float, float]:

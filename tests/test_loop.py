@@ -125,6 +125,33 @@ def test_the_window_changes_no_byte(recipe, tmp_path):
     assert files_of(one) == files_of(many)
 
 
+def test_a_clock_that_jumps_changes_no_row(recipe, tmp_path, monkeypatch):
+    import itertools
+    import time
+
+    plain = run_recipe(recipe(output=str(tmp_path / "a")), "test.yaml", say=lambda line: None)
+    jumps = itertools.cycle([0.0, -86_400.0, 3_600.0, -1.0, 10 * 86_400.0])
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    jumped = run_recipe(recipe(output=str(tmp_path / "b")), "test.yaml", say=lambda line: None)
+    assert files_of(jumped) == files_of(plain)
+    assert 0 <= read_json(jumped / "spending.json")["seconds"] < 60
+
+
+def test_a_torn_last_line_of_what_was_not_finished_is_written_anew(recipe, tmp_path):
+    whole = run_recipe(recipe(output=str(tmp_path / "a")), "test.yaml", say=lambda line: None)
+    torn = run_recipe(recipe(output=str(tmp_path / "b"), rounds=1), "test.yaml", say=lambda line: None)
+    (torn / "round-2" / "collect").mkdir(parents=True)
+    (torn / "round-2" / "collect" / "rows-00000.jsonl").write_text('{"id": "q0-0", "pro')
+    with (torn / "events.jsonl").open("a") as file:
+        file.write('{"time": "2026-01-01T00:00:00+00:00", "ev')  # as a power cut leaves it
+    run_recipe(recipe(output=str(tmp_path / "b")), "test.yaml", say=lambda line: None)
+    assert files_of(torn) == files_of(whole)
+    lines = (torn / "events.jsonl").read_text().splitlines()
+    broken = [number for number, line in enumerate(lines) if not line.endswith("}")]
+    assert len(broken) == 1 and json.loads(lines[-1])["event"] == "finished"  # the torn line spoils no other
+
+
 def test_a_crashing_prompt_can_be_skipped_and_is_counted(recipe):
     changed = recipe(method={"break_at": "q3-2"}, collect={"on_failure": "skip"})
     folder = run_recipe(changed, "test.yaml", say=lambda line: None)

@@ -105,6 +105,11 @@ def test_few_answers_are_asked_again_until_the_engine_is_busy(samples, copies):
     assert copies_for(Trial(asked=[{"samples": samples}] * 8)) == copies
 
 
+def test_copies_of_a_prompt_do_not_make_the_interval_narrower():
+    trial = Trial(tokens=[1, 1, 3, 3], copies=2)
+    assert trial.prompts == 2 and interval(trial.by_prompt(trial.tokens)) == interval([1.0, 3.0])
+
+
 def measured(**values) -> Measured:
     row = Example.of(Prompt("p", as_messages("q")), "a")
     trial = Trial(

@@ -8,6 +8,7 @@ it (PR_SET_PDEATHSIG) in the launcher and again in every worker.
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from selfimprove.training.job import ERROR, EVENTS, IDENTITY, LOG, RESULT, Job, 
 SCRIPTS = {"sft": "train_sft.py", "pairs": "train_dpo.py"}
 CHILD = "SELFIMPROVE_CHILD"
 """Environment variable that tells a worker to die with the process that started it."""
+
+ROOM = 2**20
+"""Bytes of free disk under which a failed training is taken to have failed for that."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -122,6 +126,11 @@ def end(child: "subprocess.Popen[bytes]", patience: float = 10.0) -> None:
 def failure(output: Path, code: int) -> TrainError:
     """Return the error of a training that ended with an exit code and without a result."""
     log = output / LOG
+    if shutil.disk_usage(output).free < ROOM:  # then error and log may be cut short
+        return TrainError(
+            f"{output}: No space left on device, so the training ended; make room, and the same command goes on "
+            "from its last checkpoint"
+        )
     if (output / ERROR).is_file():
         return TrainError(str(read_json(output / ERROR)["sentence"]))
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
