@@ -11,11 +11,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 import yaml.constructor
+import yaml.reader
 
 from selfimprove.errors import ConfigError, did_you_mean
 
@@ -109,7 +111,7 @@ class Recipe:
     budget: Budget = field(default_factory=Budget)  # tokens, hours, money
     gpu_hour_price: float | None = None  # money per device and hour, for --estimate and budget.max_cost
     export: str = "merged"  # merged: the last policy as one plain model; adapter: as trained
-    push: dict[str, Any] = field(default_factory=dict)  # {to: me/model, what: adapter, merged or dataset}, at the end
+    push: dict[str, Any] = field(default_factory=dict)  # {to: me/model}: goes to a hub at the end
     ledger: str | None = None  # a ledger file that several runs share; None: one in the run folder
     output: str | None = None  # run folder; None: runs/<recipe name>
 
@@ -124,6 +126,14 @@ MAY_CHANGE = (
     "watch.limits", "watch.judge_against_truth", "watch.on_breach", "budget", "gpu_hour_price", "push",
 )  # fmt: skip
 """Keys that a resumed run may change: they decide how far and how fast, not what the rows are."""
+
+
+SMALLEST = {
+    "rounds": 0, "prompts_per_round": 1, "collect.window": 1, "collect.shard_rows": 1, "evaluate.max_tokens": 1,
+    "evaluate.samples": 0, "evaluate.temperature": 0, "evaluate.limit": 1, "evaluate.patience": 1, "hygiene.ngram": 1,
+    "budget.max_tokens": 1, "budget.max_hours": 0, "budget.max_cost": 0, "gpu_hour_price": 0,
+}  # fmt: skip
+"""The smallest value of every number that cannot be any number."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -150,9 +160,14 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from None
+        hint = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
+        raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}{hint}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        found = repr(text[error.position])
+        raise ConfigError(f"{where} line {line}: not valid YAML: {found} may not stand there; remove it") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def fill(cls: type[T], data: Any, where: str) -> T:
@@ -169,7 +184,8 @@ def fill(cls: type[T], data: Any, where: str) -> T:
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in known:
-            title = "a recipe" if cls is Recipe else cls.__qualname__ if cls.__name__ != "Config" else _owner(cls)
+            title = getattr(cls, "TITLE", _owner(cls) if cls.__name__ == "Config" else cls.__qualname__)
+            title = "a recipe" if cls is Recipe else title
             raise ConfigError(f"{where}: {title} has no option '{key}'{did_you_mean(str(key), known)}")
         if is_dataclass(hints[key]):
             values[key] = fill(hints[key], value, f"{where}: {key}")  # type: ignore[arg-type]
@@ -181,12 +197,16 @@ def fill(cls: type[T], data: Any, where: str) -> T:
         try:
             values[key] = TypeAdapter(hints[key]).validate_python(value)
         except ValidationError as error:
-            problem = error.errors()[0]["msg"]
-            raise ConfigError(f"{where}: {key} is {value!r}: {problem[0].lower()}{problem[1:]}") from None
+            problem = error.errors()[0]["msg"].replace("dictionary", "mapping")
+            found = "empty" if value is None else f"{value!r:.100}"
+            raise ConfigError(f"{where}: {key} is {found}: {problem[0].lower()}{problem[1:]}") from None
     for name, f in known.items():
         if name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise ConfigError(f"{where}: '{name}' is missing ({help_texts(cls).get(name, 'it has no default')})")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except (ConfigError, ValueError, TypeError) as error:  # what a Config says of values that cannot work
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def help_texts(cls: type) -> dict[str, str]:
@@ -201,6 +221,14 @@ def help_texts(cls: type) -> dict[str, str]:
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe of a YAML file with `key.sub=value` overrides; raises ConfigError naming file and key."""
+    data = read_mapping(path)
+    for override in overrides:
+        apply_override(data, override)
+    return make_recipe(data, str(path))
+
+
+def read_mapping(path: str | Path) -> dict[Any, Any]:
+    """Return what a recipe's file says, unchecked; raises ConfigError naming the file where it is no mapping."""
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe; `selfimprove recipes ls` lists the shipped ones")
@@ -211,9 +239,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of options, this file holds {_kind(data)}")
-    for override in overrides:
-        apply_override(data, override)
-    return make_recipe(data, str(path))
+    return data
 
 
 def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
@@ -225,8 +251,14 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
         if section in data and isinstance(data[section], Mapping) and "name" not in data[section]:
             raise ConfigError(f"{where}: {section} needs a name, for example {section}: {{name: ...}}")
     recipe = fill(Recipe, data, where)
-    if recipe.rounds < 0:
-        raise ConfigError(f"{where}: rounds is {recipe.rounds}; it cannot be negative")
+    for key, least in SMALLEST.items():
+        value: Any = reduce(getattr, key.split("."), recipe)
+        if value is not None and not value >= least:
+            bound = f"must be at least {least}" if least else "cannot be negative"
+            raise ConfigError(f"{where}: {key} is {value}; it {bound}")
+    path = next((name for name in recipe.heldout if Path(name).name != name or name.startswith(".")), None)
+    if path is not None:
+        raise ConfigError(f"{where}: heldout.{path}: the name of a set becomes a folder; write one without '/'")
     if recipe.export not in ("merged", "adapter"):
         raise ConfigError(f"{where}: export is {recipe.export!r}; allowed: merged, adapter")
     if recipe.collect.on_failure not in ("stop", "skip"):
@@ -237,10 +269,8 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
     ):
         found = getattr(getattr(recipe, section), key)
         if found not in known:
-            allowed = ", ".join(str(value) for value in known)
+            allowed = ", ".join("null" if value is None else value for value in known)
             raise ConfigError(f"{where}: {section}.{key} is {found!r}; allowed: {allowed}")
-    if recipe.collect.window < 1:
-        raise ConfigError(f"{where}: collect.window is {recipe.collect.window}; it must be at least 1")
     return recipe
 
 
@@ -276,8 +306,16 @@ def to_plain(value: Any) -> Any:
 
 def digest(value: Any, size: int = 16) -> str:
     """Return the hex digest of any plain value: equal values give equal digests, whatever the key order."""
-    text = json.dumps(to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_inner_plain)
     return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+
+
+def _inner_plain(value: Any) -> Any:
+    """Asked for what JSON does not know only: a walk through every value would cost more than the digest."""
+    plain = to_plain(value)
+    if plain is value:
+        raise TypeError(f"a {type(value).__name__} cannot be part of a digest")
+    return plain
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -309,4 +347,6 @@ def _kind(value: Any) -> str:
 
 def _owner(cls: type) -> str:
     package, _, name = cls.__module__.rpartition(".")
-    return f"{package.rpartition('.')[2].removesuffix('s')} '{name}'".strip()
+    if not package:  # the user's own file
+        return Path(inspect.getfile(cls)).name
+    return f"'{name}'"

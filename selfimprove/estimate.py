@@ -176,8 +176,13 @@ def learning(checked: Plan, found: Measured, at: int, rows: Range) -> Range | No
     if found.step is None or found.training_start is None:
         return None
     options = checked.train_options(at)
-    low, middle, high = (optimiser_steps(options, round(value)) for value in (rows[1], rows[0], rows[2]))
-    return tuple(found.training_start + found.step * (steps - 1) if steps else 0.0 for steps in (middle, low, high))  # type: ignore[return-value]
+    start, step = found.training_start, found.step
+
+    def seconds(count: float) -> float:
+        steps = optimiser_steps(options, round(count))
+        return start + step * (steps - 1) if steps else 0.0
+
+    return seconds(rows[0]), seconds(rows[1]), seconds(rows[2])
 
 
 def estimate_lines(checked: Plan, found: Measured, prompts: int, heldout: dict[str, int]) -> list[str]:
@@ -187,7 +192,7 @@ def estimate_lines(checked: Plan, found: Measured, prompts: int, heldout: dict[s
         [name, counts(tokens), counts(made) if made else "-", spans(seconds) if seconds else "?"]
         for name, tokens, made, seconds in listed
     ]
-    seconds = plus([s for _, _, _, s in listed if s] + [(found.start,) * 3])
+    seconds = plus([s for _, _, _, s in listed if s] + [(found.start, found.start, found.start)])
     rows.append(["in all", counts(plus([tokens for _, tokens, _, _ in listed])), "-", spans(seconds)])
     trial = found.trial
     notes = [

@@ -85,6 +85,7 @@ async def _stoppable(stages: Stages, collect_only: bool) -> None:
         raise Interrupted(128 + received[0]) from None
     except (BudgetSpent, DriftStop) as limit:
         stages.store.event("budget" if isinstance(limit, BudgetSpent) else "stopped", reason=str(limit))
+        stages.report()
         stages.say(f"stopped: {limit}")
         raise Interrupted(LIMIT) from None
     except OSError as error:
@@ -123,7 +124,9 @@ async def rounds(stages: Stages, collect_only: bool = False) -> None:
             return
         policies[number] = await stages.learn(run)
         run = run.at(number, policies[number], run.policy)
-        if await stages.measure(run, heldout):
+        drifted = await stages.measure(run, heldout)
+        stages.tell(number)
+        if drifted:
             back = best_round(store, range(number))
             stages.say(f"round {number}: rolled back to round {back}")
             store.event("rolled_back", round=number, to=back)

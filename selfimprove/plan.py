@@ -1,18 +1,20 @@
 """The plan of a run: everything a recipe says, checked before anything expensive starts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from selfimprove.building.decontaminate import texts_against
 from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.evaluation.watch import check_watch
 from selfimprove.methods import configure
 from selfimprove.records import Prompt
+from selfimprove.reporting.push import check_push
 from selfimprove.sources import load_prompts, normalized_text
 from selfimprove.training.args import check_options
 from selfimprove.verify import validate_gold
@@ -37,14 +39,14 @@ class Plan:
 
     def prompts(self, round: int) -> Iterator[Prompt]:
         """Yield the prompts of a round: all of them, or the next `prompts_per_round`."""
-        source = load_prompts(self.recipe.prompts, self.where, self.folder)
+        source = load_prompts(self.recipe.prompts, f"{self.where}: prompts", self.folder)
         count = self.recipe.prompts_per_round
         return source if count is None else islice(source, (round - 1) * count, round * count)
 
     def heldout(self) -> dict[str, list[Prompt]]:
         """Return the held-out sets, cut to `evaluate.limit`."""
         sets = {
-            name: list(islice(load_prompts(source, self.where, self.folder), self.recipe.evaluate.limit))
+            name: list(islice(self._heldout(name, source), self.recipe.evaluate.limit))
             for name, source in self.recipe.heldout.items()
         }
         empty = next((name for name, prompts in sets.items() if not prompts), None)
@@ -52,16 +54,15 @@ class Plan:
             raise DataError(f"{self.where}: the held-out set '{empty}' has no items")
         return sets
 
+    def _heldout(self, name: str, source: str | dict[str, Any]) -> Iterator[Prompt]:
+        return load_prompts(source, f"{self.where}: heldout.{name}", self.folder)
+
     def against(self, heldout: dict[str, list[Prompt]]) -> dict[str, Iterator[str]]:
         """Return {name: texts} that rows must stay clear of: the held-out sets and the recipe's benchmarks."""
-        names = {str(source): source for source in self.recipe.hygiene.benchmarks}
-        sets: dict[str, Iterable[Prompt]] = {
-            **{name: load_prompts(source, self.where, self.folder) for name, source in names.items()},
-            **heldout,
-        }
-        return {
-            name: (text for p in prompts for text in (p.text, p.solution) if text) for name, prompts in sets.items()
-        }
+        hygiene = self.recipe.hygiene
+        return texts_against(
+            heldout, hygiene.benchmarks, hygiene.ngram, f"{self.where}: hygiene.benchmarks", self.folder
+        )
 
     def train_options(self, round: int) -> dict[str, Any]:
         """Return the trainer's options of a round: `train`, with `train_by_round` on top."""
@@ -91,6 +92,7 @@ def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> P
     open_engine(recipe.engine, where)  # only checks: nothing starts before its first request
     checked = Plan(recipe, module, config, where, folder)
     check_watch(recipe.watch, where)
+    check_push(recipe.push, where)
     unknown = [number for number in recipe.train_by_round if not number >= 1]
     if unknown:
         raise ConfigError(f"{where}: train_by_round names round {unknown[0]}; rounds count from 1")
@@ -115,13 +117,13 @@ async def inspect_data(checked: Plan, heldout: dict[str, list[Prompt]], grade_al
     """
     held = {normalized_text(prompt): (name, prompt.id) for name, prompts in heldout.items() for prompt in prompts}
     count, shared, graded = 0, [], [prompt for prompts in heldout.values() for prompt in prompts]
-    for prompt in load_prompts(checked.recipe.prompts, checked.where, checked.folder):
+    for prompt in load_prompts(checked.recipe.prompts, f"{checked.where}: prompts", checked.folder):
         count += 1
         lacking = sorted(need for need in checked.method.NEEDS if not getattr(prompt, need))
         if lacking:
             raise DataError(
                 f"{checked.where}: prompt {prompt.id} has no {lacking[0]}, which method "
-                f"'{checked.recipe.method_name}' needs"
+                f"'{checked.recipe.method_name}' needs; add it, or leave the prompt out"
             )
         twin = held.get(normalized_text(prompt))
         if twin:

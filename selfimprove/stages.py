@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from selfimprove.building.hygiene import clean
 from selfimprove.config import Hygiene
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
@@ -26,7 +27,10 @@ from selfimprove.models import export_merged, policy_of
 from selfimprove.plan import Plan
 from selfimprove.progress import Progress
 from selfimprove.records import Prompt, Skip
+from selfimprove.reporting.push import push_run
+from selfimprove.reporting.report import write_report
 from selfimprove.reporting.rounds import round_lines
+from selfimprove.reporting.tracking import mirror_safely, trackers_of
 from selfimprove.run import EngineOnDemand, Run, means
 from selfimprove.runtime import Outcome, drive
 from selfimprove.spending import Meter, devices
@@ -138,8 +142,6 @@ class Stages:
 
     def _cleaned(self, rows: Iterable[Any], folder: Path, heldout: dict[str, list[Prompt]]) -> Iterable[Any]:
         """Return the rows as the recipe's hygiene leaves them, and a Skip for every one that it takes out."""
-        from selfimprove.building.hygiene import clean
-
         taken: Iterable[Skip] = ()
         if not isinstance(rows, Rows):  # cleaning passes over the rows more than once, so they go to disk first
             first = RowWriter(folder, self.recipe.collect.shard_rows)
@@ -239,8 +241,18 @@ class Stages:
             )
         return True
 
+    def tell(self, round: int) -> None:
+        """Send the round's figures to the trackers that the recipe's training reports to; a failure ends nothing."""
+        trackers = trackers_of(self.store.folder)
+        if trackers:
+            mirror_safely(self.store.folder, trackers, self.say)
+
+    def report(self) -> None:
+        """Write the report of the run as it stands."""
+        self.say(f"report: {write_report(self.store.folder)}")
+
     async def finish(self, run: Run) -> None:
-        """Write the last policy as a plain model folder, and say where everything is."""
+        """Write the last policy as a plain model folder and the report, push where asked, say where everything is."""
         policy = run.policy
         if self.recipe.export == "merged" and policy.adapter:
             folder = self.store.folder / "model"
@@ -250,6 +262,9 @@ class Stages:
         counts = {"asked": self.ledger.asked, "answered_from_ledger": self.ledger.hits}
         self.store.event("finished", model=str(folder), round=run.round, policy=policy.digest, **counts)
         self.say(f"model: {folder}")
+        self.report()
+        if self.recipe.push:
+            await asyncio.to_thread(push_run, self.store.folder, self.recipe.push, self.say)
 
 
 def skipped(reasons: Mapping[str, int]) -> str:

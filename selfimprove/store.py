@@ -30,7 +30,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from selfimprove import __version__
-from selfimprove.config import Recipe, differing_keys, fill, may_change, parse_yaml, to_plain
+from selfimprove.config import Recipe, differing_keys, fill, may_change, read_mapping, to_plain
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.files import file_digest, read_json, read_jsonl, to_line, write_json, write_text
 from selfimprove.records import Row, Skip
@@ -130,7 +130,8 @@ class Store:
                 f"{self.folder}: {who} is working on this run; wait for it or choose output=..."
             ) from None
         except OSError as error:
-            raise ConfigError(f"{self.folder}: the run folder cannot be written: {error.strerror}") from None
+            problem = f"the run folder cannot be written: {error.strerror}; choose another output=..."
+            raise ConfigError(f"{self.folder}: {problem}") from None
         (self.folder / ".owner").write_text(f"process {os.getpid()} on {socket.gethostname()}")
         try:
             self._check_or_begin(recipe, redo)
@@ -144,25 +145,36 @@ class Store:
         head = self.folder / "run.json"
         if not head.exists():
             write_json(head, {"format": FORMAT, "version": __version__, "created": _now()})
-        found = read_json(head)
-        if found.get("format", 0) > FORMAT:
-            raise ConfigError(
-                f"{self.folder}: written by version {found.get('version')} (format {found['format']}), which is newer "
-                f"than this one ({__version__}); upgrade selfimprove or choose another output"
-            )
+        self.head()
         saved = self.folder / "recipe.yaml"
         if saved.exists():
             before = to_plain(saved_recipe(self.folder))
             different = {key: values for key, values in differing_keys(before, plain).items() if not may_change(key)}
-            if different and redo is None:
+            if different and redo is None and any(self.folder.glob("round-*/*.json")):  # else there is nothing to mix
                 what = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in list(different.items())[:8])
                 raise ConfigError(
                     f"{self.folder}: this run was started with another recipe ({what}). Undo the change, choose "
                     "another output=..., or redo from a stage on with --from collect (learn, evaluate, 2/learn, ...)"
                 )
+        self._mend_events()
         if redo is not None:
             self.discard_from(redo)
         write_text(saved, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+    def head(self) -> dict[str, Any]:
+        """Return run.json; raises ConfigError where a newer version wrote the run, DataError where it is damaged."""
+        found = read_json(self.folder / "run.json")
+        if not isinstance(found.get("format"), int):
+            raise DataError(
+                f"{self.folder / 'run.json'}: format is {found.get('format')!r}, so the file is damaged; remove "
+                "it, and the next run writes it anew"
+            )
+        if found["format"] > FORMAT:
+            raise ConfigError(
+                f"{self.folder}: written by version {found.get('version')} (format {found['format']}), which is newer "
+                f"than this one ({__version__}); upgrade selfimprove or choose another output"
+            )
+        return found
 
     def close(self) -> None:
         """Let the folder go; safe to call twice."""
@@ -179,13 +191,18 @@ class Store:
         self.close()
 
     def event(self, name: str, **values: Any) -> None:
-        """Append one line to events.jsonl; a line that a power cut tore there spoils no other."""
-        with (self.folder / "events.jsonl").open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
-            file.write(to_line({"time": _now(), "event": name, **values}).encode())
+        """Append one line to events.jsonl."""
+        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(to_line({"time": _now(), "event": name, **values}))
+
+    def _mend_events(self) -> None:
+        """Take away a last line that a power cut tore, so that it spoils no other."""
+        path = self.folder / "events.jsonl"
+        if path.is_file() and path.stat().st_size:
+            with path.open("rb+") as file:
+                whole = file.read().rpartition(b"\n")
+                if whole[2]:
+                    file.truncate(len(whole[0]) + len(whole[1]))
 
     def round_folder(self, number: int) -> Path:
         """Return the folder of a round."""
@@ -209,9 +226,22 @@ class Store:
         write_json(self.round_folder(number) / f"{stage}.json", marker)
 
     def marker(self, number: int, stage: str) -> dict[str, Any] | None:
-        """Return the marker of a finished stage, None where the stage has not finished."""
+        """Return the marker of a finished stage, None where the stage has not finished.
+
+        Raises DataError where the marker is damaged.
+        """
         path = self.round_folder(number) / f"{stage}.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            found = read_json(path)
+            problem = "" if isinstance(found.get("files"), dict) else f"{path}: it names no files"
+        except DataError as error:
+            found, problem = {}, str(error)
+        if problem:
+            again = f"redo the stage with --from {number}/{stage}, the ledger still holds its answers"
+            raise DataError(f"{problem}: the marker of a finished stage is damaged; {again}")
+        return found
 
     def rows(self, number: int) -> Rows:
         """Return what a round trained on (assembled rows where there are any, else collected ones).
@@ -222,14 +252,22 @@ class Store:
         marker = self.marker(number, stage)
         if marker is None:
             raise DataError(f"{self.round_folder(number)}: round {number} has no rows yet")
+        return Rows(tuple(file for file in self.files(number, stage) if file.name.startswith("rows-")))
+
+    def files(self, number: int, stage: str) -> list[Path]:
+        """Return the files of a stage, none where it has not finished.
+
+        Raises DataError where a file no longer has the checksum in the stage's marker.
+        """
         folder = self.round_folder(number)
-        for name, expected in marker["files"].items():
+        sums = (self.marker(number, stage) or {"files": {}})["files"]
+        for name, expected in sums.items():
             if not (folder / name).exists() or file_digest(folder / name) != expected:
                 raise DataError(
                     f"{folder / name}: changed or damaged since it was written (checksum); "
                     f"redo it with --from {number}/{stage}, the ledger still holds its answers"
                 )
-        return Rows(tuple(folder / name for name in marker["files"] if Path(name).name.startswith("rows-")))
+        return [folder / name for name in sums]
 
     def discard_from(self, stage: str) -> None:
         """Move a stage and all later ones to replaced/<time>/; `collect` means 1/collect, `2/learn` round 2's.
@@ -240,9 +278,14 @@ class Store:
         if name not in STAGES or (number and not number.isdigit()):
             raise ConfigError(f"--from {stage}: a stage is one of {', '.join(STAGES)}, or 2/{STAGES[0]} for round 2's")
         first = int(number or (0 if name == "evaluate" else 1))
+        begun = [int(path.name[6:]) for path in self.folder.glob("round-*") if path.name[6:].isdigit()]
+        if begun and first > max(begun):
+            raise ConfigError(
+                f"--from {stage}: {self.folder} has come to round {max(begun)} only; leave --from away to go on there"
+            )
         attic = self.folder / "replaced" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-        for folder in sorted(self.folder.glob("round-*")):
-            at = int(folder.name.removeprefix("round-"))
+        for at in begun:
+            folder = self.round_folder(at)
             kept = STAGES[: STAGES.index(name)] if at == first else STAGES if at < first else ()
             for later in STAGES:
                 if later in kept:
@@ -260,7 +303,12 @@ def saved_recipe(folder: str | Path) -> Recipe:
     path = Path(folder) / "recipe.yaml"
     if not path.is_file():
         raise ConfigError(f"{folder}: not a run folder (it has no recipe.yaml)")
-    return fill(Recipe, parse_yaml(path.read_text(encoding="utf-8"), str(path)), str(path))
+    try:
+        return fill(Recipe, read_mapping(path), str(path))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error} (the run's own copy of its recipe is damaged: restore it, or remove it if yours is the same)"
+        ) from None
 
 
 def _now() -> str:

@@ -55,7 +55,7 @@ def test_the_extras_that_the_docs_name_exist():
         "ray",
         "api",
         "math",
-        "report",
+        "dedup",
         "track",
         "dev",
         "gym",

@@ -1,16 +1,17 @@
-"""A run folder told in lines: its state, its rounds, its rows, its skips, and every answer behind a row."""
+"""A run folder told in lines: its state, its rounds and its watch; and how a record of a view reads as text."""
 
 import json
-from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from selfimprove.errors import DataError, did_you_mean
 from selfimprove.evaluation.standalone import compare_rounds, measured_rounds
-from selfimprove.files import read_json, read_jsonl
-from selfimprove.ledger import Ledger
+from selfimprove.files import read_json
+from selfimprove.reporting.browse import rounds_there
+from selfimprove.reporting.filters import Record
+from selfimprove.reporting.growing import read_growing
 from selfimprove.reporting.rounds import round_lines
 from selfimprove.reporting.table import table
 from selfimprove.store import STAGES, Store, saved_recipe
@@ -22,9 +23,16 @@ def open_run(folder: Path) -> Store:
     return Store(folder)
 
 
-def rounds_there(store: Store) -> list[int]:
-    """Return the numbers of the rounds that have begun."""
-    return sorted(int(path.name[6:]) for path in store.folder.glob("round-*") if path.name[6:].isdigit())
+def overview_records(store: Store) -> list[Record]:
+    """Return one record per round that has begun: prompts, rows, skips and what is finished."""
+    found = []
+    for number in rounds_there(store):
+        collect = store.marker(number, "collect") or {}
+        done = [stage for stage in STAGES if store.marker(number, stage)]
+        skipped = sum(collect.get("skips", {}).values()) if collect else None
+        counts = {"prompts": collect.get("prompts"), "rows": collect.get("rows"), "skipped": skipped}
+        found.append({"round": number, **counts, "finished": done})
+    return found
 
 
 def overview(store: Store) -> list[str]:
@@ -36,29 +44,19 @@ def overview(store: Store) -> list[str]:
         f"begun {head['created']} with selfimprove {head['version']}, engine {recipe.engine['name']}; {state(store)}",
         "",
     ]
-    rows = []
-    for number in rounds_there(store):
-        collect = store.marker(number, "collect") or {}
-        done = [stage for stage in STAGES if store.marker(number, stage)]
-        skipped = sum(collect.get("skips", {}).values())
-        rows.append(
-            [
-                number,
-                collect.get("prompts", "-"),
-                collect.get("rows", "-"),
-                skipped if collect else "-",
-                ", ".join(done),
-            ]
-        )
-    lines += table(["round", "prompts", "rows", "skipped", "finished"], rows) if rows else ["no round has begun"]
+    names = ("round", "prompts", "rows", "skipped")
+    rows = [
+        [*("-" if found[name] is None else found[name] for name in names), ", ".join(found["finished"])]
+        for found in overview_records(store)
+    ]
+    lines += table([*names, "finished"], rows) if rows else ["no round has begun"]
     measured = [line for number in measured_rounds(store) for line in round_lines(store, number)]
     return [*lines, "", *measured] if measured else lines
 
 
 def state(store: Store) -> str:
     """Return the last thing that happened, from events.jsonl."""
-    path = store.folder / "events.jsonl"
-    events = deque(read_jsonl(path), maxlen=1) if path.is_file() else ()
+    events = deque(read_growing(store.folder / "events.jsonl"), maxlen=1)
     if not events:
         return "nothing has happened yet"
     last = events[-1]
@@ -81,37 +79,143 @@ def rounds(store: Store) -> list[str]:
     return lines or ["no round has been measured"]
 
 
-def rows(store: Store, number: int, limit: int) -> Iterator[str]:
-    """Yield the first rows of a round as a person reads them: prompt, then each side."""
-    for count, row in enumerate(store.rows(number)):
-        if count == limit:
-            return
-        facts = [f"{key} {row[key]:g}" for key in ("reward", "margin", "weight") if row.get(key) is not None]
-        yield f"{row['id']}  ({', '.join(facts)})"
-        for message in row["prompt"]:
-            yield f"  {message['role']}:\n{indent(message['content'], '    ')}"
-        for side in ("completion", "chosen", "rejected", "steps"):
-            if side in row:
-                text = row[side] if isinstance(row[side], str) else json.dumps(row[side], ensure_ascii=False)
-                yield f"  {side}:\n{indent(text, '    ')}"
-        yield ""
+def round_records(store: Store) -> list[Record]:
+    """Return one record per measured round and held-out set, with the paired comparison against the round before."""
+    found = []
+    measured = measured_rounds(store)
+    for place, number in enumerate(measured):
+        for name, figures in (store.marker(number, "evaluate") or {"sets": {}})["sets"].items():
+            before = measured[place - 1] if place else None
+            against = compare_rounds((store, before), (store, number), name).to_row() if before is not None else {}
+            found.append({"round": number, "set": name, **figures, "before": before, "against": against})
+    return found
 
 
-def skipped(store: Store, number: int) -> list[dict[str, Any]]:
-    """Return the skips of a round; raises DataError where the round has not been collected."""
-    if store.marker(number, "collect") is None:
-        raise DataError(
-            f"{store.folder}: round {number} has not been collected; there are rounds {rounds_there(store)}"
-        )
-    path = store.stage_folder(number, "collect") / "skips.jsonl"
-    return list(read_jsonl(path)) if path.is_file() else []
-
-
-def skips(store: Store, number: int) -> list[str]:
-    """Return every skip of a round on a line of its own: id, reason, detail, with tabs between."""
+def watch_records(store: Store) -> list[Record]:
+    """Return one record per watched round: its figures, and the sentences of what went out of bounds."""
+    markers = ((number, store.marker(number, "watch")) for number in rounds_there(store))
     return [
-        "\t".join((row["id"], row["reason"], in_one_line(row["detail"]))).rstrip() for row in skipped(store, number)
+        {"round": number, **marker.get("figures", {}), "breaches": marker.get("breaches", [])}
+        for number, marker in markers
+        if marker
     ]
+
+
+def watch(store: Store) -> list[str]:
+    """Return the figures of the watch, a column a round, and its breaches."""
+    found = watch_records(store)
+    if not found:
+        return ["nothing was watched (watch.prompts is 0, or no round has come so far)"]
+    names = [name for name in dict.fromkeys(name for record in found for name in record)]
+    names = [name for name in names if name not in ("round", "breaches")]
+    rows = [[name, *(_figure(record.get(name)) for record in found)] for name in names]
+    lines = table(["figure", *(f"round {record['round']}" for record in found)], rows)
+    breaches = [f"round {record['round']}: {sentence}" for record in found for sentence in record["breaches"]]
+    return [*lines, "", *breaches] if breaches else lines
+
+
+def row_lines(row: Record) -> Iterator[str]:
+    """Yield a row as a person reads it: prompt, then each side."""
+    facts = [f"{key} {row[key]:g}" for key in ("reward", "margin", "weight", "score") if row.get(key) is not None]
+    yield f"{row['id']}  ({', '.join(facts)})"
+    for message in row["prompt"]:
+        yield f"  {message['role']}:\n{indent(message['content'], '    ')}"
+    for side in ("completion", "chosen", "rejected", "steps"):
+        if side in row:
+            text = row[side] if isinstance(row[side], str) else json.dumps(row[side], ensure_ascii=False)
+            yield f"  {side}:\n{indent(text, '    ')}"
+    yield ""
+
+
+def skip_lines(skip: Record) -> Iterator[str]:
+    """Yield a skip on a line of its own: id, reason, detail, with tabs between."""
+    yield "\t".join((skip["id"], skip["reason"], in_one_line(skip["detail"]))).rstrip()
+
+
+def why(store: Store, number: int, found: list[Record]) -> Iterator[str]:
+    """Yield the reasons why prompts of a round gave no row, and why rows were taken out, each with examples."""
+    marker = store.marker(number, "collect")
+    if marker:
+        yield f"round {number}: {marker['prompts']} prompts gave {marker['rows']} rows"
+    else:
+        yield f"round {number} is still being collected; so far:"
+    assembled = store.marker(number, "assemble")
+    stage = "collect"
+    for each in found:
+        if each["stage"] != stage:
+            stage = each["stage"]
+            yield f"{assembled['rows'] if assembled else '?'} rows are left after these were taken out:"
+        of = "prompts" if stage == "collect" else "rows"
+        share = "" if each["share"] is None else f" ({100 * each['share']:.1f} % of the {of})"
+        yield f"{each['count']:>8}  {each['reason']}{share}"
+        for example in each["examples"]:
+            yield f"{'':>10}{example['id']}{': ' + in_one_line(example['detail']) if example['detail'] else ''}"
+
+
+def sample_lines() -> Callable[[Record], Iterator[str]]:
+    """Return what tells answers in lines: a head for each request, then its answers."""
+    before = ""
+
+    def lines(answer: Record) -> Iterator[str]:
+        nonlocal before
+        if answer["key"] != before:
+            if before:
+                yield ""
+            before = answer["key"]
+            facts = ", ".join(f"{name} {value}" for name, value in answer["request"].items() if name != "policy")
+            made_by = f" by {answer['made_by']}" if answer["made_by"] else ""
+            path = f" {answer['path']}" if answer["path"] else ""
+            yield f"{answer['id']}: {answer['kind']} for {answer['purpose']}{path}{made_by} ({facts or before[:12]})"
+        yield from answer_lines(answer)
+
+    return lines
+
+
+def answer_lines(answer: Record) -> Iterator[str]:
+    """Yield one answer: a line of facts, then its text."""
+    if "text" not in answer or answer["kind"] != "generate":
+        plain = {name: value for name, value in answer.items() if name not in _HEAD}
+        yield indent(json.dumps(plain.get("answer", plain), ensure_ascii=False), "    ")
+        return
+    logprob = f", log-prob {answer['logprob']:.3f}" if answer.get("logprob") is not None else ""
+    yield f"  [{answer['index']}] {answer['tokens']} tokens, {answer['finish']}{logprob}, {grade(answer)}"
+    yield indent(answer["text"], "    ")
+
+
+_HEAD = ("id", "kind", "purpose", "path", "key", "made_by", "request")
+
+
+def grade(record: Record) -> str:
+    """Return a verdict in words: `right`, `wrong (said 5)`, `not graded (no_gold)`."""
+    score = record.get("score")
+    if score is None:
+        return f"not graded ({in_one_line(record['reason'])})" if record.get("reason") else "not graded"
+    word = "right" if score >= 1 else "wrong" if score == 0 else f"score {score:g}"
+    details = [f"read as {in_one_line(str(record['label']))}"] if record.get("label") else []
+    details += [record["reason"]] if record.get("reason") else []
+    return f"{word} ({', '.join(details)})" if details else word
+
+
+def verdict_lines(verdict: Record) -> Iterator[str]:
+    """Yield a verdict: where it stands and what it says, then the answer's text."""
+    place = f" [{verdict['index']}]" if "index" in verdict else ""
+    yield f"{verdict['id']}  {verdict['of']}{place}: {grade(verdict)}"
+    yield indent(verdict["text"], "    ")
+
+
+def prompt_lines(prompt: Record) -> Iterator[str]:
+    """Yield a prompt: what became of it, then its question."""
+    reason = f", {prompt['reason']}" if prompt["reason"] else ""
+    gold = f", gold {in_one_line(prompt['gold'])}" if prompt["gold"] is not None else ""
+    right = f", {prompt['right']} of {prompt['graded']} answers right" if prompt["graded"] else ""
+    yield f"{prompt['id']}  ({prompt['rows']} rows{reason}{right}{gold})"
+    yield indent(prompt["question"], "    ")
+
+
+def event_lines(event: Record) -> Iterator[str]:
+    """Yield an event on one line: when, what, and its values."""
+    values = (f"{name} {_value(value)}" for name, value in event.items() if name not in ("time", "event"))
+    yield f"{event.get('time', '')}  {event.get('event', '')}  {', '.join(values)}".rstrip()
 
 
 def in_one_line(text: str) -> str:
@@ -119,51 +223,13 @@ def in_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def why(store: Store, number: int, limit: int) -> list[str]:
-    """Return the reasons why prompts of a round gave no row, most frequent first, each with examples."""
-    marker = store.marker(number, "collect") or {}
-    by_reason: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in skipped(store, number):
-        by_reason[row["reason"]].append(row)
-    lines = [f"round {number}: {marker['prompts']} prompts gave {marker['rows']} rows"]
-    for reason, found in sorted(by_reason.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        lines.append(
-            f"{len(found):>8}  {reason} ({100 * len(found) / max(marker['prompts'], 1):.1f} % of the prompts)"
-        )
-        lines += [
-            f"{'':>10}{row['id']}{': ' + in_one_line(row['detail']) if row['detail'] else ''}" for row in found[:limit]
-        ]
-    return lines
+def _figure(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
 
 
-def samples(store: Store, prompt: str) -> Iterator[str]:
-    """Yield every request that was made for a prompt, oldest first, with its answers.
-
-    Raises DataError where the ledger holds nothing for that prompt.
-    """
-    path = saved_recipe(store.folder).ledger or store.folder / "ledger.sqlite"
-    if not Path(path).is_file():
-        raise DataError(f"{path}: the run has no ledger yet")
-    ledger = Ledger(path)
-    try:
-        found = list(ledger.entries(prompt))
-        if not found:
-            known = {entry.prompt for entry in ledger.entries()}
-            hint = did_you_mean(prompt, known) if len(known) < 10_000 else ""
-            raise DataError(f"{path}: nothing was asked for prompt '{prompt}'{hint[:200]}")
-    finally:
-        ledger.close()
-    for entry in found:
-        request = entry.request or {}
-        facts = ", ".join(
-            f"{key} {request[key]}" for key in ("n", "temperature", "max_tokens", "seed") if key in request
-        )
-        yield f"{entry.kind} for {entry.purpose}{' ' + entry.path if entry.path else ''} ({facts or entry.key[:12]})"
-        answers = entry.answer if isinstance(entry.answer, list) else [entry.answer]
-        for answer in answers:
-            text = answer.get("text") if isinstance(answer, dict) else None
-            if text is None:
-                yield indent(json.dumps(answer, ensure_ascii=False), "    ")
-                continue
-            yield f"  [{answer['index']}] {answer['tokens']} tokens, {answer['finish']}\n{indent(text, '    ')}"
-        yield ""
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
