@@ -83,7 +83,9 @@ class Hygiene:
     """What is taken out of a round's rows before training; every row taken out is counted and listed."""
 
     dedup: str | None = None  # exact: same prompt and answers; near: MinHash as well; None: rows stay as they are
-    near_threshold: float = 0.8  # Jaccard similarity of word 5-grams from which two rows are near-duplicates
+    near_threshold: float = (
+        0.8  # similarity of word 5-grams, of prompts and of answers, from which rows are near-duplicates
+    )
     decontaminate: bool = False  # drop rows that share an n-gram with a held-out item or a benchmark
     benchmarks: list[str | dict[str, Any]] = field(default_factory=list)  # further sources to stay clear of
     ngram: int = 13  # words of such an n-gram; shorter texts are compared whole

@@ -151,6 +151,25 @@ def test_a_torn_last_line_of_what_was_not_finished_is_written_anew(recipe, tmp_p
     assert [json.loads(line)["event"] for line in lines][-1] == "finished"  # the torn line spoils no other
 
 
+def test_hygiene_takes_rows_out_and_lists_each_with_its_reason(recipe, tmp_path):
+    plain = run_recipe(recipe(output=str(tmp_path / "plain"), rounds=1), "test.yaml", say=lambda line: None)
+    said: list[str] = []
+    clean = recipe(output=str(tmp_path / "clean"), rounds=1, hygiene={"dedup": "exact", "decontaminate": True})
+    folder = run_recipe(clean, "test.yaml", say=said.append)
+    before = [json.loads(line) for line in (plain / "round-1/collect/rows-00000.jsonl").open()]
+    after = [json.loads(line) for line in (folder / "round-1/assemble/rows-00000.jsonl").open()]
+    skips = [json.loads(line) for line in (folder / "round-1/assemble/skips.jsonl").open()]
+    texts = {(row["prompt"][0]["content"], " ".join(row["completion"].split())) for row in before}
+    assert len(after) == len(texts) < len(before)  # the scripted engine repeats itself
+    assert {row["id"] for row in after} | {row["id"] for row in skips} == {row["id"] for row in before}
+    assert {row["reason"] for row in skips} == {"duplicate"}
+    marker = read_json(folder / "round-1" / "assemble.json")
+    assert marker["rows"] == len(after) and marker["skips"] == {"duplicate": len(skips)}
+    assert f"round 1: {len(after)} rows are left; skipped: duplicate {len(skips)}" in said
+    assert [row for row in before if row in after] == after  # in the old order, unchanged
+    run_recipe(clean, "test.yaml", say=said.append)  # a finished stage stays
+
+
 def test_a_crashing_prompt_can_be_skipped_and_is_counted(recipe):
     changed = recipe(method={"break_at": "q3-2"}, collect={"on_failure": "skip"})
     folder = run_recipe(changed, "test.yaml", say=lambda line: None)
