@@ -126,6 +126,7 @@ class Recipe:
 MAY_CHANGE = (
     "rounds", "output", "export", "collect.window", "collect.on_failure", "evaluate.patience",
     "watch.limits", "watch.judge_against_truth", "watch.on_breach", "budget", "gpu_hour_price", "push",
+    "train.report_to", "train.project", "train.run_name",
 )  # fmt: skip
 """Keys that a resumed run may change: they decide how far and how fast, not what the rows are."""
 

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,19 +58,46 @@ class Ledger:
         self._flush: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
+            self._refuse_foreign()
             self._read = self._connect()
-            version = self._read.execute("PRAGMA user_version").fetchone()[0]
-            if version > FORMAT:
-                raise DataError(
-                    f"{self.path}: written by a newer version (format {version}, this one knows {FORMAT}); "
-                    "upgrade selfimprove"
-                )
-            self._read.executescript(_SCHEMA)
-            self._read.execute(f"PRAGMA user_version = {FORMAT}")
-            self._read.commit()
+            if self._read.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
+                self._read.executescript(_SCHEMA)
+                self._read.execute(f"PRAGMA user_version = {FORMAT}")
+                self._read.commit()
             self._write = self._connect()
         except sqlite3.Error as error:
-            raise DataError(f"{self.path}: cannot be used as a ledger: {error}") from None
+            raise self._unusable(error) from None
+
+    def _refuse_foreign(self) -> None:
+        """Raise DataError where the file is of a newer format or another program's, before anything is written."""
+        if not self.path.is_file() or not self.path.stat().st_size:
+            return
+        with closing(sqlite3.connect(self.path, timeout=30)) as reader:
+            [(version,)] = reader.execute("PRAGMA user_version").fetchall()
+            tables = [name for (name,) in reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            columns = {row[1] for row in reader.execute("PRAGMA table_info(answers)")}
+        if version > FORMAT:
+            raise DataError(
+                f"{self.path}: written by a newer version (format {version}, this one knows {FORMAT}); "
+                "upgrade selfimprove"
+            )
+        if tables and not {"key", "prompt", "request", "answer"} <= columns:
+            raise DataError(f"{self.path}: a database of something else, not a ledger; name another file")
+
+    def _unusable(self, error: Exception) -> DataError:
+        """Return what to say of a file that SQLite cannot use, with what to do."""
+        if "unable to open" in str(error):
+            advice = "name a file in a folder that exists and can be written (the recipe's ledger, or its output)"
+        elif "locked" in str(error):
+            advice = "another process is writing to it; wait until it is done"
+        elif "full" in str(error) or "disk I/O" in str(error):
+            advice = "free some space, then run the same command: what is finished stays"
+        else:
+            advice = (
+                "move it away, with the -wal and -shm files beside it, and run the same command: finished stages "
+                "stay, the rest is asked again"
+            )
+        return DataError(f"{self.path}: cannot be used as a ledger: {error}; {advice}")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, timeout=30)
@@ -79,8 +107,11 @@ class Ledger:
 
     def get(self, key: str) -> Any | None:
         """Return the answer of a key (plain JSON types), or None."""
-        row = self._read.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        try:
+            row = self._read.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+            return json.loads(row[0]) if row else None
+        except (sqlite3.Error, ValueError) as error:
+            raise self._unusable(error) from None
 
     def __len__(self) -> int:
         """Return the number of answers held."""
@@ -90,8 +121,11 @@ class Ledger:
         """Yield what is kept, oldest first, of one prompt id or of all."""
         where, values = ("WHERE prompt = ?", (prompt,)) if prompt is not None else ("", ())
         columns = "key, kind, prompt, purpose, path, request, answer, time"
-        for row in self._read.execute(f"SELECT {columns} FROM answers {where} ORDER BY rowid", values):
-            yield Entry(*row[:5], json.loads(row[5]), json.loads(row[6]), row[7])
+        try:
+            for row in self._read.execute(f"SELECT {columns} FROM answers {where} ORDER BY rowid", values):
+                yield Entry(*row[:5], json.loads(row[5]), json.loads(row[6]), row[7])
+        except (sqlite3.Error, ValueError) as error:
+            raise self._unusable(error) from None
 
     async def answer(
         self,
@@ -153,9 +187,7 @@ class Ledger:
                 try:
                     await loop.run_in_executor(self._writer, self._insert, [row for row, _ in batch])
                 except sqlite3.Error as problem:
-                    error = DataError(
-                        f"{self.path}: the ledger cannot be written: {problem}; free some space, then resume"
-                    )
+                    error = self._unusable(problem)
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error) if error else done.set_result(None)
@@ -171,6 +203,71 @@ class Ledger:
         self._writer.shutdown(wait=True)
         self._read.close()
         self._write.close()
+
+
+class LedgerReader:
+    """A ledger for looking only: takes no lock that a running process could meet, and never holds one for long.
+
+    Every page of entries is read through a connection of its own. Where no process has the file open it is read as
+    it lies, so that nothing appears beside it. Raises DataError where the file is no ledger or of a newer version.
+    """
+
+    PAGE = 200
+    """Entries that are in memory at once."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Check that there is a ledger of a format that is known."""
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise DataError(f"{self.path}: the run has no ledger yet")
+        [(version,)] = self._rows("PRAGMA user_version")
+        if version > FORMAT:
+            raise DataError(f"{self.path}: written by a newer version (format {version}); upgrade selfimprove")
+
+    def get(self, key: str) -> Any | None:
+        """Return the answer of a key (plain JSON types), or None."""
+        found = self._rows("SELECT answer FROM answers WHERE key = ?", key)
+        return self._plain(found[0][0], key) if found else None
+
+    def entries(self, prompt: str | None = None, *, kind: str | None = None) -> Iterator[Entry]:
+        """Yield what is kept, oldest first; of one prompt id, of those that match a pattern (`train-00*`), or of all.
+
+        A pattern is tried only where no prompt has this very id, and gives prompt after prompt.
+        """
+        exact = prompt is None or self._rows("SELECT 1 FROM answers WHERE prompt = ? LIMIT 1", prompt)
+        order = "rowid" if exact else "prompt, rowid"  # both are orders in which an index lies: nothing is sorted
+        tests = {"prompt = ?" if exact else "prompt GLOB ?": prompt, "kind = ?": kind}
+        where = [test for test, value in tests.items() if value is not None]
+        values = [value for value in tests.values() if value is not None]
+        columns = "rowid, key, kind, prompt, purpose, path, request, answer, time"
+        last: tuple[Any, ...] = (-1,) if exact else ("", -1)
+        where.append(f"({order}) > ({', '.join('?' * len(last))})")
+        query = f"SELECT {columns} FROM answers WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {self.PAGE}"
+        page: list[tuple[Any, ...]] = [()] * self.PAGE
+        while len(page) == self.PAGE:
+            page = self._rows(query, *values, *last)
+            for row in page:
+                yield Entry(*row[1:6], self._plain(row[6], row[1]), self._plain(row[7], row[1]), row[8])
+                last = row[:1] if exact else (row[3], row[0])
+
+    def prompts(self, limit: int) -> list[str]:
+        """Return at most `limit` different prompt ids."""
+        return [row[0] for row in self._rows("SELECT DISTINCT prompt FROM answers LIMIT ?", limit)]
+
+    def _plain(self, text: str, key: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{self.path}: entry {key} is damaged: {error}") from None
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        log = self.path.with_name(f"{self.path.name}-wal")
+        mode = "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
+        try:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True, timeout=30)) as reader:
+                return reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise DataError(f"{self.path}: cannot be read as a ledger: {error}") from None
 
 
 def _as_seen_by_twins(error: BaseException) -> BaseException:

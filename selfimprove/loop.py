@@ -125,7 +125,7 @@ async def rounds(stages: Stages, collect_only: bool = False) -> None:
         policies[number] = await stages.learn(run)
         run = run.at(number, policies[number], run.policy)
         drifted = await stages.measure(run, heldout)
-        stages.tell(number)
+        await stages.tell()
         if drifted:
             back = best_round(store, range(number))
             stages.say(f"round {number}: rolled back to round {back}")

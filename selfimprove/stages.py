@@ -241,11 +241,11 @@ class Stages:
             )
         return True
 
-    def tell(self, round: int) -> None:
-        """Send the round's figures to the trackers that the recipe's training reports to; a failure ends nothing."""
+    async def tell(self) -> None:
+        """Send the rounds' figures to the trackers that the recipe's training reports to; a failure ends nothing."""
         trackers = trackers_of(self.store.folder)
         if trackers:
-            mirror_safely(self.store.folder, trackers, self.say)
+            await asyncio.to_thread(mirror_safely, self.store.folder, trackers, self.say)
 
     def report(self) -> None:
         """Write the report of the run as it stands."""

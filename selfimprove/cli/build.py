@@ -17,9 +17,12 @@ def build(
     from selfimprove.cli.recipes import find_recipe
     from selfimprove.cli.run import with_engine
     from selfimprove.config import read_recipe
+    from selfimprove.errors import ConfigError
     from selfimprove.loop import run_recipe
     from selfimprove.reporting.dataset import export_dataset
 
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output}: a file is in the way; name a folder")
     path = find_recipe(recipe)
     read = read_recipe(path, with_engine(overrides, engine))
     folder = run_recipe(read, str(path), redo=redo, collect_only=True)

@@ -32,6 +32,7 @@ def evaluate(
     """
     import asyncio
 
+    from selfimprove.errors import ConfigError
     from selfimprove.evaluation.standalone import compare_rounds, evaluate_policy, evaluated_round
     from selfimprove.models import model_folder, policy_of
     from selfimprove.plan import plan
@@ -40,6 +41,8 @@ def evaluate(
 
     read, where = wanted_recipe(words or [], model, data, engine)
     checked = plan(read, where, Path(where).parent if Path(where).is_file() else None)
+    if output is not None and output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output}: a file is in the way; name a folder")
     heldout = checked.heldout()
     baseline = evaluated_round(against) if against else None  # a wrong path is told before the work
     policy = policy_of(str(model_folder(read.model)), adapter)
@@ -61,7 +64,7 @@ def wanted_recipe(
     Raises ConfigError where neither a recipe nor --model and --data say what to measure.
     """
     from selfimprove.cli.recipes import find_recipe
-    from selfimprove.config import apply_override, make_recipe, parse_yaml
+    from selfimprove.config import apply_override, make_recipe, read_mapping
     from selfimprove.errors import ConfigError
 
     named = [word for word in words if "=" not in word]
@@ -69,7 +72,7 @@ def wanted_recipe(
         raise ConfigError(f"one recipe can be given, not {len(named)}: {', '.join(named)}; overrides are key=value")
     if named:
         path = find_recipe(named[0])
-        where, plain = str(path), parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        where, plain = str(path), read_mapping(path)
     elif model and data:
         where, plain = "command line", dict[str, Any](method="raft", prompts="none")
     else:

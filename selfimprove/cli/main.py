@@ -11,15 +11,22 @@ import typer
 
 from selfimprove import __version__
 from selfimprove.cli.build import build
+from selfimprove.cli.data import data
+from selfimprove.cli.diff import diff
 from selfimprove.cli.doctor import doctor
 from selfimprove.cli.evaluate import evaluate
 from selfimprove.cli.methods import methods
+from selfimprove.cli.new import new
+from selfimprove.cli.push import push
 from selfimprove.cli.recipes import recipes
+from selfimprove.cli.replay import replay
+from selfimprove.cli.report import report
 from selfimprove.cli.run import run
 from selfimprove.cli.show import show
+from selfimprove.cli.track import track
 from selfimprove.cli.train import train
 from selfimprove.cli.validate import validate
-from selfimprove.errors import SelfImproveError
+from selfimprove.errors import MethodError, SelfImproveError, file_problem
 
 app = typer.Typer(
     name="selfimprove",
@@ -27,9 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, build, train, evaluate, validate, show, methods, doctor):
+for verb in (run, build, train, evaluate, validate, show, replay, diff, track, report, push, methods, new, doctor):
     app.command(no_args_is_help=verb not in (methods, doctor))(verb)
 app.add_typer(recipes, name="recipes")
+app.add_typer(data, name="data")
 
 
 def _print_version(wanted: bool) -> None:
@@ -55,13 +63,27 @@ def main(arguments: list[str] | None = None) -> None:
     given = [word for word in words if word != "--traceback"]
     try:
         app(args=given, prog_name="selfimprove")
-    except SelfImproveError as error:
-        if len(given) < len(words):
-            raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:  # the border to the terminal: what the user can mend becomes a sentence
+        sentence = sentence_of(error)
+        if sentence is None or len(given) < len(words):
+            raise
+        print(sentence, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def sentence_of(error: Exception) -> str | None:
+    """Return the paragraph that tells the user what to mend; None for a defect of ours, which keeps its traceback."""
+    from selfimprove.files import told, users_place
+
+    if isinstance(error, SelfImproveError):
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    place = users_place(error)
+    if place is not None:
+        return f"{MethodError.__name__}: {place}: {told(error)}; mend it, --traceback shows more"
+    problem = file_problem(error) if isinstance(error, OSError) else None
+    return f"{OSError.__name__}: {problem}" if problem else None
 
 
 if __name__ == "__main__":

@@ -78,11 +78,16 @@ def find_recipe(name: str) -> Path:
 
     if Path(name).is_file():
         return Path(name)
+    if Path(name).is_dir():
+        inside = sorted(path.name for path in Path(name).glob("*.yaml"))
+        hint = f"name a file in it, for example {inside[0]}" if inside else "it holds no .yaml file"
+        raise ConfigError(f"{name}: this is a folder, not a recipe; {hint}")
     folder = resource_folder("recipes")
     short = name.removeprefix("recipes/").removesuffix(".yaml")
     shipped = {str(path.relative_to(folder).with_suffix("")): path for path in folder.rglob("*.yaml")}
     if short not in shipped:
-        raise ConfigError(f"{name}: no such recipe{did_you_mean(short, shipped)}")
+        here = {str(path): path for path in Path(name).parent.glob("*.yaml")} if name.endswith(".yaml") else {}
+        raise ConfigError(f"{name}: no such recipe{did_you_mean(name if here else short, {**here, **shipped})}")
     return shipped[short]
 
 

@@ -17,10 +17,11 @@ def train(
     from selfimprove.cli.recipes import find_recipe
     from selfimprove.config import read_recipe
     from selfimprove.errors import ConfigError
-    from selfimprove.models import model_folder
+    from selfimprove.models import adapter_settings, model_folder
     from selfimprove.plan import plan
-    from selfimprove.training.job import Job
-    from selfimprove.training.launch import run_job
+    from selfimprove.training.data import read_rows
+    from selfimprove.training.job import Job, refuse_another_result
+    from selfimprove.training.launch import SCRIPTS, run_job
 
     if not rows:
         raise ConfigError("--rows is missing: name the JSONL file that `selfimprove build` wrote")
@@ -30,6 +31,8 @@ def train(
     path = find_recipe(recipe)
     read = read_recipe(path, overrides or [])
     checked = plan(read, str(path), path.parent)
+    if checked.kind not in SCRIPTS:
+        raise ConfigError(f"{path}: the method makes '{checked.kind}', which no trainer here takes; use your own")
     job = Job(
         kind=checked.kind,
         rows=tuple(str(path) for path in rows),
@@ -41,5 +44,10 @@ def train(
         loss=getattr(checked.method, "LOSS", None),
         recipe=str(path),
     )
+    if adapter is not None:
+        adapter_settings(adapter)
+    if not sum(1 for _ in read_rows(job.kind, job.rows)):  # each is checked before a process starts
+        raise ConfigError(f"--rows {', '.join(job.rows)}: there are no rows to train on")
+    refuse_another_result(job)
     result = run_job(job)
     typer.echo(f"trained: {result.adapter or result.model}")

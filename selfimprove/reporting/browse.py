@@ -127,17 +127,23 @@ def samples(store: Store, prompt: str, number: int | None, filters: Filters) -> 
         known = reader.prompts(10_000)
         hint = did_you_mean(prompt, known) if len(known) < 10_000 else ""
         raise DataError(f"{reader.path}: nothing was asked for prompt '{prompt}'{hint[:200]}")
-    belongs = asked_in(store, number) if number is not None else None
+    belongs = asked_in(store, number) if number is not None else lambda entry: True
     with Grades(saved_recipe(store.folder), reader) as grades:
-        yield from select(_answers(store, reader.entries(prompt), grades, belongs), filters)
+        yield from select(_answers(store, reader.entries(prompt), grades, filters, belongs), filters)
 
 
 def _answers(
-    store: Store, entries: Iterable[Entry], grades: Grades, belongs: Callable[[Entry], bool] | None
+    store: Store,
+    entries: Iterable[Entry],
+    grades: Grades,
+    filters: Filters,
+    belongs: Callable[[Entry], bool] = lambda entry: True,
 ) -> Iterator[Record]:
+    """Yield the answers of ledger entries with their verdicts; what `contains` rules out is not even graded."""
+    quick = Filters(contains=filters.contains)
     known = origins(store)
     for entry in entries:
-        if belongs is not None and not belongs(entry):
+        if not belongs(entry):
             continue
         request = entry.request if isinstance(entry.request, Mapping) else {}
         asked = {
@@ -150,6 +156,8 @@ def _answers(
         }  # fmt: skip
         for answer in entry.answer if isinstance(entry.answer, list) else [entry.answer]:
             record = {**head, **answer} if isinstance(answer, Mapping) else {**head, "answer": answer}
+            if not quick.keeps(record):
+                continue
             if entry.kind == "generate":
                 verdict = grades.quietly(entry.prompt, answer.get("text", ""), held=entry.purpose in AFTER)
                 record |= {"score": verdict.score, "label": verdict.label, "reason": verdict.reason}
@@ -181,7 +189,7 @@ def _verdicts(store: Store, number: int, filters: Filters) -> Iterator[Record]:
             and belongs(entry)
             and (filters.id is None or matches(filters.id, entry.prompt))
         )
-        for answer in _answers(store, entries, grades, None):
+        for answer in _answers(store, entries, grades, filters):
             facts = {name: answer[name] for name in ("score", "label", "reason", "text", "finish", "tokens", "index")}
             yield {"id": answer["id"], "of": answer["purpose"], **facts}
 

@@ -25,6 +25,7 @@ class PromptFinder:
         """Take the sources, nothing is read yet."""
         self._sources, self._where, self._folder = sources, where, folder
         self._passed: OrderedDict[str, Prompt] = OrderedDict()
+        self._all_passed = False  # and all are still in memory
         self._ahead = self._all()
 
     def find(self, id: str) -> Prompt | None:
@@ -36,7 +37,7 @@ class PromptFinder:
         for name in names:
             if name in self._passed:
                 return self._passed[name]
-        for _ in range(2):
+        for _ in range(0 if self._all_passed else 2):  # from here to the end, then once from the start
             for prompt in self._ahead:
                 self._passed[prompt.id] = prompt
                 if len(self._passed) > REMEMBERED:
@@ -44,6 +45,9 @@ class PromptFinder:
                 if prompt.id in names:
                     return prompt
             self._ahead = self._all()
+            self._all_passed = len(self._passed) < REMEMBERED
+            if self._all_passed:
+                break
         return None
 
     def _all(self) -> Iterator[Prompt]:

@@ -6,6 +6,8 @@ the installed sources, so that a newer TRL brings its new options without a chan
 """
 
 import ast
+import math
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import ConfigError, TrainError, did_you_mean, missing_package
+from selfimprove.training.trackers import check_trackers, names_of, tracker_names, tracking_environment
 
 OWN = {
     "lora": "adapter: a mapping of r, alpha, dropout, any field of peft's LoraConfig; null: full weights",
@@ -95,6 +98,10 @@ def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
     Raises ConfigError naming the recipe for an unknown option, one that is decided elsewhere, or a value of the
     wrong type.
     """
+    if kind not in SOURCES and not options:
+        return  # such rows are for a trainer of the user's own; what the round trains is said by the method's learn
+    if kind not in SOURCES:
+        raise ConfigError(f"{where}: the method makes '{kind}', which cannot be trained; known: {', '.join(SOURCES)}")
     known = known_options(kind)
     allowed = {*known, *OWN} - {*DECIDED}
     for name, value in options.items():
@@ -105,6 +112,7 @@ def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
         if name not in OWN:
             _check_type(f"{where}: train.{name}", value, known[name])
     _check_lora(options.get("lora"), where)
+    check_trackers(options.get("report_to"), f"{where}: train.report_to")
     if options.get("dtype", "auto") not in ("auto", "bfloat16", "float32"):
         raise ConfigError(f"{where}: train.dtype is {options['dtype']!r}; allowed: auto, bfloat16, float32")
     if not isinstance(options.get("resume", True), bool):
@@ -165,9 +173,11 @@ def _check_type(where: str, value: Any, annotation: str) -> None:
     elif isinstance(value, str):
         fits = bool(kinds & {str, list})  # TRL makes a list of one loss name
     else:
-        fits = type(value) in kinds
+        fits = type(value) in kinds and (not isinstance(value, float) or math.isfinite(value))
     if not fits:
-        raise ConfigError(f"{where} is {value!r}; expected {annotation.replace('None', 'null')}")
+        finite = not isinstance(value, float) or math.isfinite(value)
+        wanted = annotation.replace("None", "null") if finite else "a finite number"
+        raise ConfigError(f"{where} is {value!r}; expected {wanted}")
 
 
 def lora_fields(lora: Any) -> dict[str, Any] | None:
@@ -232,6 +242,10 @@ def trainer_config(kind: str, options: Mapping[str, Any], output: Path, seed: in
         values["loss_type"] = [names] if isinstance(names, str) else list(names)
     values.update(output_dir=str(output), seed=seed, data_seed=seed, disable_tqdm=True, remove_unused_columns=False)
     values["use_cpu"] = cpu
+    if tracker_names(values["report_to"]):
+        values["project"], values["run_name"] = names_of(output.parent, values)
+        for name, value in tracking_environment(output.parent, values["project"]).items():
+            os.environ.setdefault(name, value)
     try:
         return (SFTConfig if kind == "sft" else DPOConfig)(**values)
     except (ValueError, TypeError) as error:

@@ -12,6 +12,9 @@ from selfimprove.files import file_digest, read_json, write_json
 
 KINDS = ("sft", "pairs")
 JOB, RESULT, ERROR, EVENTS, LOG = "job.json", "result.json", "error.json", "events.jsonl", "train.log"
+UNSEEN = ("resume", "report_to", "project", "run_name")
+"""Options that leave no trace in the weights."""
+
 PREVIEW, CHECKPOINTS, IDENTITY = "batch_preview.txt", "checkpoints", "identity.json"
 
 
@@ -56,7 +59,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Return what decides the trained weights: everything but paths of output, and the rows by content."""
         plain = json.loads(json.dumps(asdict(self)))
-        options = {key: value for key, value in plain["options"].items() if key not in ("resume", "report_to")}
+        options = {key: value for key, value in plain["options"].items() if key not in UNSEEN}
         same = {key: plain[key] for key in ("kind", "policy_base", "policy_adapter", "seed", "loss")}
         return {**same, "options": options, "rows": [file_digest(Path(path)) for path in self.rows]}
 
@@ -89,6 +92,18 @@ class Result:
         """Return the result in an output folder, None where the job has not finished."""
         path = Path(output) / RESULT
         return cls(**read_json(path)) if path.is_file() else None
+
+
+def refuse_another_result(job: Job) -> None:
+    """Raise TrainError where the output folder holds what another training gave, which would be overwritten."""
+    output, path = Path(job.output), Path(job.output) / IDENTITY
+    if (output / RESULT).is_file() and path.is_file():
+        changed = differing_keys(read_json(path), job.identity())
+        if changed:
+            raise TrainError(
+                f"{output}: it holds the result of another training ({', '.join(sorted(changed))} differ); name "
+                "another --output, or remove the folder"
+            )
 
 
 def refuse_another_job(job: Job) -> None:

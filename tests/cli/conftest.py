@@ -1,11 +1,15 @@
 """A real run over the scripted engine: what `show`, `evaluate` and `validate` are tested on."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("bench")
 
 METHOD = '''"""Own: keep the right answers. Paper: none."""
 from dataclasses import dataclass
@@ -72,3 +76,28 @@ def write_sums(path: Path, pairs: list[tuple[int, int]], wrong: tuple[str, ...] 
 def sums():
     """Return the function that writes a JSONL file of additions."""
     return write_sums
+
+
+@pytest.fixture(scope="session")
+def finished_bench(tmp_path_factory, tiny_model) -> Path:
+    """Return the folder of a finished run of the bench's own recipe."""
+    from bench import Bench
+
+    from selfimprove.config import read_recipe
+    from selfimprove.loop import run_recipe
+
+    folder = tmp_path_factory.mktemp("bench")
+    Bench(folder, tiny_model, folder).lay()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return (folder / run_recipe(read_recipe("own.yaml"), "own.yaml", say=lambda line: None)).absolute()
+
+
+@pytest.fixture
+def bench(tmp_path, tiny_model, finished_bench, monkeypatch):
+    """Return a bench of good files, with the working directory on it."""
+    from bench import Bench
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return Bench(tmp_path, tiny_model, finished_bench).lay()
