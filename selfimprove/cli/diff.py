@@ -18,7 +18,7 @@ def diff(
     import json
 
     from selfimprove.reporting.diff import compare_runs
-    from selfimprove.reporting.diff_text import lines
+    from selfimprove.reporting.looking.diff_text import lines
     from selfimprove.reporting.show import open_run
 
     told = compare_runs(open_run(first), open_run(second))

@@ -20,9 +20,9 @@ def replay(
     import json
 
     from selfimprove.errors import ConfigError
-    from selfimprove.reporting.asking import ask_again
+    from selfimprove.reporting.looking.asking import ask_again
+    from selfimprove.reporting.looking.replay_text import lines
     from selfimprove.reporting.replay import history
-    from selfimprove.reporting.replay_text import lines
     from selfimprove.reporting.show import open_run
 
     if engine and not ask:

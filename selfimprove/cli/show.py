@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from selfimprove.reporting.filters import Filters
+    from selfimprove.reporting.looking.filters import Filters
     from selfimprove.store import Store
 
 SHORT = {"rows": 5, "prompts": 20, "verdicts": 20, "why": 5}
@@ -56,7 +56,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line, for jq")] = False,
 ) -> None:
     """Show how far a run has come; with an option, what is behind it. Filters narrow a view, and go together."""
-    from selfimprove.reporting.filters import Condition, Filters
+    from selfimprove.reporting.looking.filters import Condition, Filters
     from selfimprove.reporting.show import open_run
 
     store = open_run(run)
@@ -96,8 +96,8 @@ def lines_of(
     view: str, store: "Store", number: int | None, filters: "Filters", prompt: str, limit: int | None, as_json: bool
 ) -> Iterator[str]:
     """Yield the lines of a view: JSON objects, or text and, where it was cut short, how to see more."""
-    from selfimprove.reporting import browse
     from selfimprove.reporting import show as told
+    from selfimprove.reporting.looking import browse
 
     last = number if number is not None else last_round(store)
     if view in ("overview", "rounds", "watch"):
@@ -138,7 +138,7 @@ def as_lines(records: Iterable[Any]) -> Iterator[str]:
 
 def last_round(store: "Store") -> int:
     """Return the last round with rows, 1 where there is none."""
-    from selfimprove.reporting.browse import rounds_there
+    from selfimprove.reporting.looking.browse import rounds_there
 
     collected = [number for number in rounds_there(store) if store.marker(number, "collect")]
     return collected[-1] if collected else 1

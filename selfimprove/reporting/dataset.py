@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from selfimprove.files import read_json, read_jsonl, write_text
-from selfimprove.reporting.facts import Facts, read_facts
-from selfimprove.reporting.sections import citation, method, prompts_text, provenance, reproduction, sections
+from selfimprove.reporting.parcels.facts import Facts, read_facts
+from selfimprove.reporting.parcels.sections import citation, method, prompts_text, provenance, reproduction, sections
 from selfimprove.reporting.table import markdown
 from selfimprove.store import Store
 

@@ -11,8 +11,8 @@ from selfimprove.config import differing_keys, to_plain
 from selfimprove.errors import DataError, SelfImproveError
 from selfimprove.evaluation.standalone import compare_rounds
 from selfimprove.files import read_json, to_line
-from selfimprove.reporting.browse import rounds_there, stored_rows
-from selfimprove.reporting.policies import digest_after
+from selfimprove.reporting.looking.browse import rounds_there, stored_rows
+from selfimprove.reporting.looking.policies import digest_after
 from selfimprove.sources import source_id
 from selfimprove.store import STAGES, Store, saved_recipe
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from selfimprove.config import fill
 from selfimprove.errors import ConfigError, SelfImproveError, did_you_mean
-from selfimprove.reporting.hub import Hub, Pushed
-from selfimprove.reporting.parcel import WHATS, Parcel, pack
+from selfimprove.reporting.parcels.hub import Hub, Pushed
+from selfimprove.reporting.parcels.parcel import WHATS, Parcel, pack
 from selfimprove.reporting.table import table
 from selfimprove.store import Store
 

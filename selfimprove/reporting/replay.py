@@ -9,10 +9,10 @@ from typing import Any
 from selfimprove.errors import DataError, SelfImproveError, did_you_mean
 from selfimprove.ledger import Entry, LedgerReader
 from selfimprove.records import Prompt
-from selfimprove.reporting.browse import open_ledger, rounds_there
-from selfimprove.reporting.grades import Grades
 from selfimprove.reporting.growing import read_growing
-from selfimprove.reporting.policies import AFTER, asked_in, origins
+from selfimprove.reporting.looking.browse import open_ledger, rounds_there
+from selfimprove.reporting.looking.grades import Grades
+from selfimprove.reporting.looking.policies import AFTER, asked_in, origins
 from selfimprove.run import derive_seed
 from selfimprove.store import Store, saved_recipe
 

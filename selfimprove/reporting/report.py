@@ -17,22 +17,22 @@ import yaml
 from selfimprove import __version__
 from selfimprove.config import Recipe, parse_yaml, to_plain
 from selfimprove.files import write_text
-from selfimprove.reporting import wording
-from selfimprove.reporting.accuracy import Measurements, read_measurements, result_round, result_sentence
-from selfimprove.reporting.browse import rounds_there
-from selfimprove.reporting.changes import Changes, read_changes
-from selfimprove.reporting.curves import read_curves
-from selfimprove.reporting.drift import read_drift, value_of
-from selfimprove.reporting.examples import read_rows
 from selfimprove.reporting.funnel import Stage, by_size, funnel, skip_examples
-from selfimprove.reporting.history import kind_of, read_history, state_sentence
+from selfimprove.reporting.looking.browse import rounds_there
+from selfimprove.reporting.page import wording
+from selfimprove.reporting.page.accuracy import Measurements, read_measurements, result_round, result_sentence
+from selfimprove.reporting.page.changes import Changes, read_changes
+from selfimprove.reporting.page.curves import read_curves
+from selfimprove.reporting.page.drift import read_drift, value_of
+from selfimprove.reporting.page.examples import read_rows
+from selfimprove.reporting.page.history import kind_of, read_history, state_sentence
+from selfimprove.reporting.page.provenance import commands, facts, method_card, policies, read_spending
 from selfimprove.reporting.papers import papers
-from selfimprove.reporting.provenance import commands, facts, method_card, policies, read_spending
 from selfimprove.reporting.redaction import without_secrets
 from selfimprove.reporting.show import open_run
 from selfimprove.store import STAGES, Store, saved_recipe
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
+TEMPLATES = Path(__file__).resolve().parent / "page" / "templates"
 LARGEST = 2_000_000
 """Bytes that a report may have."""
 

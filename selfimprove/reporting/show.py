@@ -9,9 +9,9 @@ from typing import Any
 
 from selfimprove.evaluation.standalone import compare_rounds, measured_rounds
 from selfimprove.files import read_json
-from selfimprove.reporting.browse import rounds_there
-from selfimprove.reporting.filters import Record
 from selfimprove.reporting.growing import read_growing
+from selfimprove.reporting.looking.browse import rounds_there
+from selfimprove.reporting.looking.filters import Record
 from selfimprove.reporting.rounds import round_lines
 from selfimprove.reporting.table import table
 from selfimprove.store import STAGES, Store, saved_recipe

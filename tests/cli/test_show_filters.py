@@ -12,8 +12,8 @@ from selfimprove.cli.main import main
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.files import read_jsonl
 from selfimprove.records import Skip
-from selfimprove.reporting import grades
-from selfimprove.reporting.filters import Condition, Filters, matches, select
+from selfimprove.reporting.looking import grades
+from selfimprove.reporting.looking.filters import Condition, Filters, matches, select
 from selfimprove.store import RowWriter, Store, saved_recipe
 
 

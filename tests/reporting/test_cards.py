@@ -18,9 +18,9 @@ from selfimprove.evaluation.metrics import mcnemar, wilson
 from selfimprove.files import read_json
 from selfimprove.reporting.dataset import export_dataset, size_category
 from selfimprove.reporting.methods import method_cards
-from selfimprove.reporting.origin import EMBEDDED, EMBEDDED_LICENSE, front_matter, origin_of
 from selfimprove.reporting.papers import Paper, bibtex_authors, papers
-from selfimprove.reporting.parcel import pack
+from selfimprove.reporting.parcels.origin import EMBEDDED, EMBEDDED_LICENSE, front_matter, origin_of
+from selfimprove.reporting.parcels.parcel import pack
 from selfimprove.reporting.redaction import (
     REMOVED,
     conceal,

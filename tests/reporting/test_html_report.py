@@ -12,8 +12,8 @@ from selfimprove.errors import ConfigError, DataError
 from selfimprove.evaluation.heldout import read_items
 from selfimprove.files import read_json
 from selfimprove.ledger import Ledger
+from selfimprove.reporting.page.wording import clip, clock, duration, figure, size
 from selfimprove.reporting.report import LARGEST, TEMPLATES, Limits, write_report
-from selfimprove.reporting.wording import clip, clock, duration, figure, size
 
 SECTIONS = ["accuracy", "funnel", "training", "drift", "changes", "preview", "rows", "spending", "configuration"]
 VOID = {"meta", "br", "hr", "img", "link", "input"}

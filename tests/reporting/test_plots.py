@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfimprove.reporting.plots import (
+from selfimprove.reporting.page.plots import (
     HEIGHT,
     WIDTH,
     Chart,

@@ -12,9 +12,9 @@ from hub_stand_in import SIGNATURE, TOKEN, Fault, HubStandIn
 from selfimprove.cli.main import main
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.files import file_digest, read_jsonl
-from selfimprove.reporting import hub as way
-from selfimprove.reporting.origin import EMBEDDED
-from selfimprove.reporting.parcel import pack
+from selfimprove.reporting.parcels import hub as way
+from selfimprove.reporting.parcels.origin import EMBEDDED
+from selfimprove.reporting.parcels.parcel import pack
 from selfimprove.reporting.push import Push, push_folder, push_run, told_size
 
 HOME = Path.home()

@@ -11,8 +11,8 @@ import pytest
 from finished_folder import POLICIES, make_folder
 
 from selfimprove.errors import ConfigError, DataError
-from selfimprove.reporting.hub import seconds_of
-from selfimprove.reporting.parcel import Upload, pack, refuse_leaks
+from selfimprove.reporting.parcels.hub import seconds_of
+from selfimprove.reporting.parcels.parcel import Upload, pack, refuse_leaks
 from selfimprove.reporting.push import Push, check_push, command, told_size
 
 # What can be pushed of a run

@@ -12,7 +12,7 @@ from selfimprove.errors import DataError
 from selfimprove.evaluation.report import Accuracy, Comparison
 from selfimprove.evaluation.standalone import compare_rounds, measured_rounds
 from selfimprove.evaluation.watch import FIGURES
-from selfimprove.reporting.facts import Facts, source_text
+from selfimprove.reporting.parcels.facts import Facts, source_text
 from selfimprove.reporting.redaction import LOCAL, REMOVED
 from selfimprove.reporting.show import rounds_there
 from selfimprove.reporting.table import markdown

@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from selfimprove.evaluation.watch import FIGURES
-from selfimprove.reporting.facts import Facts, generator_of, hub_sets, source_text
-from selfimprove.reporting.sections import (
+from selfimprove.reporting.parcels.facts import Facts, generator_of, hub_sets, source_text
+from selfimprove.reporting.parcels.sections import (
     accuracy,
     against_start,
     citation,

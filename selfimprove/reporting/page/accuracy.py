@@ -7,8 +7,8 @@ from selfimprove.errors import DataError
 from selfimprove.evaluation.heldout import read_items, scores
 from selfimprove.evaluation.report import Accuracy, Comparison, compare
 from selfimprove.evaluation.standalone import measured_rounds
-from selfimprove.reporting.plots import Chart, Point, Series
-from selfimprove.reporting.wording import percent, points, probability
+from selfimprove.reporting.page.plots import Chart, Point, Series
+from selfimprove.reporting.page.wording import percent, points, probability
 from selfimprove.store import Store
 
 

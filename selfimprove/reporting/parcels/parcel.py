@@ -11,9 +11,9 @@ from selfimprove.embedded import cache_folder
 from selfimprove.errors import DataError
 from selfimprove.files import read_json
 from selfimprove.models import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TEXT_FILES, WEIGHTS
-from selfimprove.reporting.cards import model_card
 from selfimprove.reporting.dataset import export_dataset
-from selfimprove.reporting.facts import Facts, read_facts
+from selfimprove.reporting.parcels.cards import model_card
+from selfimprove.reporting.parcels.facts import Facts, read_facts
 from selfimprove.reporting.redaction import conceal, is_local_path, secrets_in, secrets_of_environment
 from selfimprove.reporting.show import rounds_there
 

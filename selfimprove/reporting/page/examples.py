@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.files import read_jsonl
+from selfimprove.reporting.page.wording import clip
 from selfimprove.reporting.worddiff import Piece, word_diff
-from selfimprove.reporting.wording import clip
 from selfimprove.store import Store
 
 SIDES = ("chosen", "rejected", "completion", "steps")

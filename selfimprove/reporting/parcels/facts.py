@@ -10,8 +10,8 @@ from selfimprove.config import Recipe, parse_yaml
 from selfimprove.errors import ConfigError, DataError, SelfImproveError
 from selfimprove.files import read_json
 from selfimprove.reporting.methods import METHODS, Card, read_card
-from selfimprove.reporting.origin import Origin, origin_of
 from selfimprove.reporting.papers import Paper, papers
+from selfimprove.reporting.parcels.origin import Origin, origin_of
 from selfimprove.reporting.redaction import without_paths, without_secrets
 from selfimprove.reporting.show import open_run, rounds_there
 from selfimprove.sources.named import SETS

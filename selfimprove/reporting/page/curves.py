@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.reporting.growing import read_growing
-from selfimprove.reporting.plots import Chart, Point, Series, drawable, thinned
-from selfimprove.reporting.wording import figure
+from selfimprove.reporting.page.plots import Chart, Point, Series, drawable, thinned
+from selfimprove.reporting.page.wording import figure
 from selfimprove.store import Store
 
 CHARTS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (

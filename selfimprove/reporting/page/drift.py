@@ -7,8 +7,8 @@ from typing import Any
 
 from selfimprove.config import Limit
 from selfimprove.evaluation.watch import FIGURES
-from selfimprove.reporting.plots import Chart, Point, Series
-from selfimprove.reporting.wording import percent
+from selfimprove.reporting.page.plots import Chart, Point, Series
+from selfimprove.reporting.page.wording import percent
 from selfimprove.store import Store
 
 TITLES = {

@@ -15,10 +15,10 @@ from typing import Any
 from selfimprove.errors import DataError, did_you_mean
 from selfimprove.ledger import Entry, LedgerReader
 from selfimprove.records import Prompt
-from selfimprove.reporting.filters import Filters, Record, matches, select
-from selfimprove.reporting.grades import Grades
 from selfimprove.reporting.growing import read_growing
-from selfimprove.reporting.policies import AFTER, asked_in, origins
+from selfimprove.reporting.looking.filters import Filters, Record, matches, select
+from selfimprove.reporting.looking.grades import Grades
+from selfimprove.reporting.looking.policies import AFTER, asked_in, origins
 from selfimprove.sources import load_prompts
 from selfimprove.store import Store, saved_recipe
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING, TypeGuard
 
-from selfimprove.reporting.wording import figure, minus
+from selfimprove.reporting.page.wording import figure, minus
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -11,8 +11,8 @@ from selfimprove.evaluation.heldout import Item
 from selfimprove.files import read_jsonl
 from selfimprove.ledger import LedgerReader
 from selfimprove.records import Prompt
+from selfimprove.reporting.page.wording import clip
 from selfimprove.reporting.worddiff import Piece, word_diff
-from selfimprove.reporting.wording import clip
 from selfimprove.sources import load_prompts
 from selfimprove.sources.schema import GymTask, read_definition
 from selfimprove.store import Store

@@ -8,7 +8,7 @@ from selfimprove.engines import open_engine
 from selfimprove.engines.base import Generate, Policy
 from selfimprove.errors import SelfImproveError
 from selfimprove.records import Sample
-from selfimprove.reporting.policies import load_policy
+from selfimprove.reporting.looking.policies import load_policy
 from selfimprove.store import Store, saved_recipe
 
 

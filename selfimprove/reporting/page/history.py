@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.reporting.growing import read_growing
-from selfimprove.reporting.wording import clock
+from selfimprove.reporting.page.wording import clock
 from selfimprove.store import STAGES, Store
 
 ENDS = {"finished", "interrupted", "budget", "stopped"}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from selfimprove.errors import ConfigError, DataError
-from selfimprove.reporting.parcel import Parcel, Upload
+from selfimprove.reporting.parcels.parcel import Parcel, Upload
 from selfimprove.reporting.redaction import REMOVED, without_secrets
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from typing import Any
 from selfimprove.config import Recipe, digest, to_plain
 from selfimprove.errors import DataError
 from selfimprove.files import read_json
+from selfimprove.reporting.looking.policies import digest_after, start_digest
 from selfimprove.reporting.methods import METHODS, Card, read_card
-from selfimprove.reporting.policies import digest_after, start_digest
 from selfimprove.store import STAGES, Store
 
 

@@ -1,0 +1,1 @@
+"""What the terminal shows of a run: records, filters, grades, and how they are worded."""
