@@ -97,6 +97,7 @@ def lines_of(
 ) -> Iterator[str]:
     """Yield the lines of a view: JSON objects, or text and, where it was cut short, how to see more."""
     from selfimprove.reporting import show as told
+    from selfimprove.reporting.funnel import funnel_lines
     from selfimprove.reporting.looking import browse
 
     last = number if number is not None else last_round(store)
@@ -112,6 +113,8 @@ def lines_of(
     if view == "why":
         found = browse.reasons(store, last, filters, limit if limit is not None else 1_000_000)
         yield from as_lines(found) if as_json else told.why(store, last, found)
+        if not as_json and not filters.given():
+            yield from ["", *funnel_lines(store, last)]
         return
     streams: dict[str, tuple[Callable[[], Iterator[Any]], Callable[[Any], Iterator[str]]]] = {
         "prompts": (lambda: browse.prompts(store, last, filters), told.prompt_lines),
