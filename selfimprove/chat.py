@@ -5,11 +5,15 @@ token. The boundary between the two is therefore always a token boundary, as it 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.records import Message
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""One of these holds a tokenizer's vocabulary."""
 
 _SENTINEL = "\u2316answer\u2316"
 _END_TOKENS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
@@ -23,18 +27,32 @@ def load_tokenizer(folder: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{folder}: its tokenizer cannot be loaded: {reason}") from None
+        if not any((Path(folder) / name).is_file() for name in TOKENIZER_FILES):
+            reason = f"there is none ({', '.join(TOKENIZER_FILES)})"
+        raise ConfigError(
+            f"{folder}: its tokenizer cannot be loaded: {reason}; copy or download the model again"
+        ) from None
     require_chat_template(tokenizer, folder)
     return tokenizer
 
 
 def require_chat_template(tokenizer: Any, where: str) -> None:
-    """Raise ConfigError where a tokenizer has no chat template, so that nobody trains on an invented one."""
+    """Raise ConfigError where a tokenizer has no readable chat template; nobody trains on an invented one."""
+    from jinja2.exceptions import TemplateError, TemplateSyntaxError
+
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError(
             f"{where}: this model has no chat template; take its instruct version, "
             "or put a chat_template.jinja into its folder"
         )
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+    except TemplateSyntaxError as error:
+        raise ConfigError(
+            f"{where}: its chat template cannot be read: {error.message} (line {error.lineno}); mend the template"
+        ) from None
+    except TemplateError:  # it refuses this conversation, but may take those it is made for
+        return
 
 
 def render_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:

@@ -47,6 +47,9 @@ TEXT_FILES = (
 )
 """What a model folder holds beside its weights that decides what it answers."""
 
+LARGEST_HEAD = 100 * 2**20
+"""Bytes; the safetensors format itself allows no longer header."""
+
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _NOT_CONTENT = ("base_model_name_or_path", "revision", "peft_version")
 _BEYOND_LORA = (
@@ -62,10 +65,14 @@ def model_folder(name: str) -> Path:
     """
     if name == "embedded":
         return embedded_folder()
+    if not name.strip():
+        raise ConfigError("model is empty; write embedded, a model folder or a hub id")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder.absolute())
-    if folder.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+    if folder.exists():
+        raise ConfigError(f"model '{name}': this is a file; name the folder with its config.json and safetensors")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
         raise ConfigError(f"model '{name}': there is no such folder; write embedded, a model folder or a hub id")
     return _checked(_download(name))
 
@@ -101,7 +108,49 @@ def _checked(folder: Path) -> Path:
         pickled = next((path.name for path in (*folder.glob("*.bin"), *folder.glob("*.pt*"))), None)
         found = f" ({pickled} is a pickle, which can run code when loaded)" if pickled else ""
         raise ConfigError(f"model '{folder}': it holds no safetensors weights{found}; convert it to safetensors first")
+    problem = _config_problem(folder / "config.json") or _weights_problem(folder)
+    if problem:
+        raise ConfigError(f"model '{folder}': {problem}; copy or download the model again")
     return folder
+
+
+def _config_problem(path: Path) -> str:
+    """Return what is wrong with a model's config.json, empty where nothing is."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return f"its config.json is not JSON: {error}"
+    if not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
+        return "its config.json says neither model_type nor architectures"
+    return ""
+
+
+def _weights_problem(folder: Path) -> str:
+    """Return what is missing or cut off of a folder's weights, by their headers alone; empty where nothing is."""
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            needed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"{index.name} is damaged"
+        missing = sorted(name for name in needed if not (folder / str(name)).is_file())
+        if missing:
+            return f"{missing[0]} is missing, which {index.name} names"
+    for path in sorted(folder.glob(WEIGHTS)):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            head = file.read(length) if 2 <= length <= min(size - 8, LARGEST_HEAD) else b""
+        try:
+            ends = [entry["data_offsets"][1] for name, entry in json.loads(head).items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            pointer = path.open("rb").read(20).startswith(b"version https://git")
+            found = "a git-lfs pointer, not the weights" if pointer else "no safetensors file, or cut off"
+            return f"{path.name} ({size} bytes) is {found}"
+        if 8 + length + max(ends, default=0) != size:
+            return (
+                f"{path.name} has {size} bytes, but its head says {8 + length + max(ends, default=0)}: it is cut off"
+            )
+    return ""
 
 
 def policy_of(base: str, adapter: str | None = None) -> Policy:
@@ -141,9 +190,12 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise ConfigError(f"adapter '{folder}': there is no {ADAPTER_WEIGHTS}; only safetensors are loaded")
     try:
-        return json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"adapter '{folder}': its {ADAPTER_CONFIG} is not JSON: {error}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"adapter '{folder}': its {ADAPTER_CONFIG} is no JSON object; train or copy it again")
+    return settings
 
 
 def merged_weights(policy: Policy) -> Iterator[tuple[str, "Tensor"]]:

@@ -70,7 +70,7 @@ class Progress:
     def line(self) -> str:
         """Return the plain progress line: title, items, rates, time left."""
         elapsed = time.monotonic() - self.started
-        if self.total and 0 < self.items < self.total:
+        if self.total and self.total / 20 <= self.items < self.total:  # the first items say little: the engine starts
             left = elapsed / self.items * (self.total - self.items)
             return f"{self.title}: {self.items}/{self.total}, {self.rates()}, about {clock(left)} left"
         of = f"/{self.total}" if self.total else ""

@@ -5,10 +5,11 @@ back equal. Conversations are tuples of `{"role", "content"}` mappings, and are 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from typing import Any, Self
 
-from selfimprove.errors import DataError
+from selfimprove.errors import DataError, did_you_mean
 
 Message = Mapping[str, str]
 Messages = tuple[Message, ...]
@@ -35,7 +36,7 @@ class Row:
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as a dict of plain JSON types, in field order."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {name: _plain(getattr(self, name)) for name in _names(type(self))}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -43,18 +44,31 @@ class Row:
 
         Raises DataError where the row has fields that the record does not know, or lacks required ones.
         """
-        names = {f.name for f in fields(cls)}
-        unknown = sorted(set(row) - names)
+        if not isinstance(row, (dict, Mapping)):
+            raise DataError(f"expected an object with the fields of {cls.__name__}, found {row!r:.60}")
+        unknown = sorted(row.keys() - _names(cls))
         if unknown:
-            raise DataError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}")
+            known = did_you_mean(unknown[0], _names(cls))
+            raise DataError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}{known}")
         try:
             return cls(**{name: _frozen(value) for name, value in row.items()})
-        except TypeError as error:
-            raise DataError(f"a {cls.__name__} cannot be made of this row: {error}") from None
+        except TypeError:
+            lacking = [f.name for f in fields(cls) if f.name not in row and f.default is f.default_factory is MISSING]
+            article = "an" if cls.__name__[0] in "AEIOU" else "a"
+            problem = f"it lacks {', '.join(lacking)}"
+            raise DataError(f"{article} {cls.__name__} cannot be made of this row: {problem}") from None
+
+
+@cache
+def _names(kind: type[Row]) -> dict[str, None]:
+    """Return the fields' names in order; a dict, because a dict's keys are also a set."""
+    return {f.name: None for f in fields(kind)}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple | list):
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

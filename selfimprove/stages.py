@@ -18,7 +18,7 @@ from selfimprove.building.hygiene import clean
 from selfimprove.config import Hygiene
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
-from selfimprove.errors import TrainError
+from selfimprove.errors import EngineError, TrainError
 from selfimprove.evaluation.heldout import measure_policy
 from selfimprove.evaluation.watch import broken_limits, watch_policy
 from selfimprove.files import read_jsonl
@@ -80,6 +80,7 @@ class Stages:
         writer = RowWriter(self.store.stage_folder(run.round, "collect"), self.recipe.collect.shard_rows)
         measured: dict[str, list[float]] = defaultdict(list)
         asked: Counter[str] = Counter()
+        examples: dict[str, str] = {}
         count = min(total, self.recipe.prompts_per_round or total)
         with (
             self.meter.stage(run.round, "collect"),
@@ -89,6 +90,8 @@ class Stages:
             def emit(outcome: Outcome) -> None:
                 for row in outcome.rows:
                     writer.write(row)
+                    if isinstance(row, Skip):
+                        examples.setdefault(row.reason, f"{row.id}: {row.detail}")
                 for name, value in outcome.measured:
                     measured[name].append(value)
                 asked.update(outcome.asked)
@@ -108,6 +111,11 @@ class Stages:
                     on_failure=self.recipe.collect.on_failure,
                 )
         files = writer.close()
+        if asked["samples"] and asked["failed"] == asked["samples"]:  # a finished stage would not be asked again
+            raise EngineError(
+                f"round {run.round}: all {asked['samples']} answers failed ({'; '.join(examples.values())}); "
+                "nothing was finished: mend the engine or the prompts, and run the same command"
+            )
         self.store.finish(
             run.round, "collect", files, prompts=progress.items, rows=writer.rows, skips=writer.skips,
             asked=dict(sorted(asked.items())), metrics=means(measured), policy=run.policy.digest,

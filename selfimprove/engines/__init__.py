@@ -5,16 +5,16 @@ An engine file holds a frozen dataclass `Config` (each field with the comment th
 """
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from selfimprove.config import digest, fill, options_of
+from selfimprove.config import fill, options_of
 from selfimprove.engines.base import Engine
 from selfimprove.errors import ConfigError, did_you_mean
+from selfimprove.files import load_python
 
 
 def engine_names() -> list[str]:
@@ -31,7 +31,11 @@ def open_engine(section: Mapping[str, Any], where: str = "engine") -> Engine:
     if "name" not in section:
         raise ConfigError(f"{where}: it needs a name, one of {', '.join(engine_names())}")
     module = engine_module(str(section["name"]), where)
-    return module.make(fill(module.Config, options_of(section), where))
+    config = fill(module.Config, options_of(section), f"{where}: engine")
+    try:
+        return module.make(config)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def engine_module(name: str, where: str = "engine") -> ModuleType:
@@ -45,6 +49,8 @@ def engine_module(name: str, where: str = "engine") -> ModuleType:
     for part in ("Config", "make"):
         if not hasattr(module, part):
             raise ConfigError(f"{where}: {name} has no '{part}'; an engine file needs Config and make(config)")
+    if not is_dataclass(module.Config):
+        raise ConfigError(f"{where}: Config in {name} is no dataclass; write @dataclass(frozen=True) above it")
     return module
 
 
@@ -52,11 +58,4 @@ def _load_file(path: Path, where: str) -> ModuleType:
     if not path.is_file():
         known = ", ".join(engine_names())
         raise ConfigError(f"{where}: there is no file '{path}'; name one of {known}, or a .py file")
-    name = f"selfimprove_engine_{path.stem}_{digest(str(path.absolute()), 4)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{where}: '{path}' cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
+    return load_python(path, where)

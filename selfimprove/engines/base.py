@@ -81,7 +81,8 @@ class Engine(Protocol):
     """The one interface of all engines; made by `open_engine`, used from one asyncio loop.
 
     `identity` goes into every ledger key: empty where answers depend on the policy alone, otherwise what
-    else they depend on (the URL and model of a server, the script of the scripted engine).
+    else they depend on (the URL and model of a server, the script of the scripted engine). It is the same
+    before and after `start`: an engine is started only for what the ledger cannot answer.
     """
 
     name: str

@@ -6,7 +6,6 @@ rightly with a probability that grows once an adapter was trained, so that dry l
 """
 
 import asyncio
-import importlib.util
 import json
 import math
 import re
@@ -17,7 +16,9 @@ from pathlib import Path
 from selfimprove.config import digest
 from selfimprove.engines import _script
 from selfimprove.engines.base import Generate, Policy, Score, Usage
-from selfimprove.errors import ConfigError, EngineError
+from selfimprove.engines.parts.refusal import refusal
+from selfimprove.errors import ConfigError, EngineError, MethodError
+from selfimprove.files import load_python
 from selfimprove.records import Messages, Sample, Scored
 
 Answer = Callable[[Generate, int], str]
@@ -76,7 +77,7 @@ class ScriptedEngine:
         await self._begin()
         try:
             self.usage.requests += 1
-            problem = self._problem(request.messages, request.seed)
+            problem = refusal(request) or self._problem(request.messages, request.seed)
             if problem is not None:
                 self.usage.failed += 1
                 return [Sample("", finish="error", error=problem, index=i) for i in range(request.n)]
@@ -196,7 +197,11 @@ class ScriptedEngine:
         if self.table is not None:
             texts = self.table.get(request.messages[-1]["content"], self.table.get("*"))
             return texts[seed % len(texts)] if texts else None
-        return self.answer(request, seed)
+        text = self.answer(request, seed)
+        if not isinstance(text, str):
+            script = self.config.script
+            raise MethodError(f"engine 'scripted': answer() in {script} returned {text!r:.60}; it must return a text")
+        return text
 
     def _default(self, request: Generate, seed: int) -> str:
         policy, question = request.policy, request.messages[-1]["content"]
@@ -239,24 +244,30 @@ def _read_table(answers: str | Mapping[str, list[str]]) -> dict[str, list[str]]:
         return dict(answers)
     try:
         lines = Path(answers).expanduser().read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-        return {row["prompt"]: [str(text) for text in row["answers"]] for row in rows}
     except OSError as error:
         raise ConfigError(f"engine 'scripted': answers is '{answers}': {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        shape = "{'prompt': ..., 'answers': [...]}"
-        raise ConfigError(f"engine 'scripted': {answers}: each line must be {shape}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"engine 'scripted': {answers}: not UTF-8 text; save the file as UTF-8") from None
+    table: dict[str, list[str]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            table[row["prompt"]] = [str(text) for text in row["answers"]]
+        except (ValueError, KeyError, TypeError):
+            shape = "{'prompt': ..., 'answers': [...]}"
+            raise ConfigError(f"engine 'scripted': {answers} line {number}: each line must be {shape}") from None
+    if not table:
+        raise ConfigError(f"engine 'scripted': {answers}: it holds no answers")
+    return table
 
 
 def _read_script(script: str) -> tuple[Answer, str]:
     path = Path(script).expanduser()
     if not path.is_file():
         raise ConfigError(f"engine 'scripted': script is '{script}': there is no such file")
-    spec = importlib.util.spec_from_file_location(f"selfimprove_script_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"engine 'scripted': script is '{script}', which is not a .py file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_python(path, "engine 'scripted': script")
     if not callable(getattr(module, "answer", None)):
         raise ConfigError(f"engine 'scripted': {script} has no function answer(request, seed)")
     return module.answer, path.read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ class Config:
     """Which server, and how hard it may be pressed."""
 
     url: str  # base URL of an OpenAI-compatible server, for example http://127.0.0.1:8000/v1
-    model: str | None = None  # the model's name on that server; None: the first one it lists
+    model: str | None = None  # the model's name on that server; None: the first it lists, so name one that may change
     api_key_env: str | None = None  # environment variable that holds the API key; None: the server needs none
     concurrency: int = 128  # most requests at once; halved when the server says it has too many, then grows again
     timeout: float = 600.0  # seconds for one request
@@ -43,7 +43,11 @@ class Config:
 def make(config: Config) -> "Server":
     """Return the engine of a configuration; raises ConfigError where an option is not usable."""
     parts = urlsplit(config.url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is none
+        usable = False
+    if not usable:
         raise ConfigError(f"engine 'server': url is {config.url!r}; write it like http://127.0.0.1:8000/v1")
     for name, allowed in (("kind", ("auto", "vllm", "plain")), ("adapters", ("auto", "lora", "merge"))):
         if getattr(config, name) not in allowed:
@@ -72,6 +76,7 @@ class Server:
             self.url, _api_key(config), concurrency=config.concurrency, timeout=config.timeout,
             retries=config.retries, patience=config.patience, backoff=config.backoff,
         )  # fmt: skip
+        self._odd_in_a_row = 0
         self._remote: Remote | None = None
         self._tokenizer: tuple[str, Any] | None = None
         self._tokenizer_lock = asyncio.Lock()
@@ -79,8 +84,8 @@ class Server:
 
     @property
     def identity(self) -> str:
-        """URL and model: answers depend on what stands behind them."""
-        return f"{self.url} {self.model}"
+        """URL and the model that was named: the same before and after `start`, or a resume would ask all again."""
+        return f"{self.url} {self.config.model or ''}".strip()
 
     async def start(self, policy: Policy) -> None:
         """Ask the server what it is and serves; raises EngineError where it cannot be reached or lacks the model."""
@@ -88,7 +93,8 @@ class Server:
             raise EngineError("the server engine is closed; open it anew")
         models = await self.link.get("models")
         listed = models.body.get("data") if models.ok and isinstance(models.body, dict) else None
-        names = [str(item.get("id")) for item in listed or [] if isinstance(item, dict)]
+        listed = listed if isinstance(listed, list) else []
+        names = [str(item.get("id")) for item in listed if isinstance(item, dict)]
         if self.model and names and self.model not in names:
             shown = ", ".join(names[:8])
             raise EngineError(f"the server at {self.url} has no model '{self.model}'; it serves: {shown}")
@@ -99,7 +105,7 @@ class Server:
         version = await self.link.get(f"{self.root}/version")
         number = version.body.get("version") if version.ok and isinstance(version.body, dict) else None
         if self.config.kind == "auto":
-            self.vllm = any(isinstance(item, dict) and item.get("owned_by") == "vllm" for item in listed or [])
+            self.vllm = any(isinstance(item, dict) and item.get("owned_by") == "vllm" for item in listed)
         self.version = f"vllm {number}" if self.vllm and number else str(number or "openai-compatible")
         self._remote = Remote(self.link, self.root, self.model, policy, self.config.adapters)
         self._life.begin()
@@ -193,9 +199,21 @@ class Server:
             return failed(request, self._explained(answer))
         samples = samples_of(answer.body, request)
         if samples is None:
-            return failed(request, "the server's answer is no chat completion")
+            return failed(request, self._odd(answer))
+        self._odd_in_a_row = 0
         self.usage.prompt_tokens += prompt_tokens_of(answer.body)
         return samples
+
+    def _odd(self, answer: Answer) -> str:
+        """Return why an answer cannot be used; raises EngineError where one after the other cannot."""
+        self._odd_in_a_row += 1
+        problem = f"the server's answer is no chat completion: {answer.body!r:.80}"
+        if self._odd_in_a_row >= 10:
+            raise EngineError(
+                f"{self.url}/chat/completions answered {self._odd_in_a_row} requests in a row, but {problem}; "
+                "does engine.url name an OpenAI-compatible server?"
+            )
+        return problem
 
     def _explained(self, answer: Answer) -> str:
         """Return why a request failed; raises EngineError where no request for this model can succeed."""

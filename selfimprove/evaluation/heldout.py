@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfimprove.errors import EngineError
 from selfimprove.evaluation.metrics import majority_at_k, pass_at_k
 from selfimprove.evaluation.report import Accuracy
 from selfimprove.files import read_jsonl
@@ -61,6 +62,11 @@ async def measure_policy(
 
             await drive(prompts, lambda prompt: measure_item(run, prompt), emit, window=run.recipe.collect.window)
         files += writer.close()
+        if items and all(item.finish == "error" for item in items):  # a finished stage would not be asked again
+            raise EngineError(
+                f"held-out set '{name}': none of its {len(items)} items was answered (for example {items[0].id}: "
+                f"{items[0].reason}); nothing was finished: mend the engine or the items, and run the same command"
+            )
         sets[name] = summary(items)
     return store.finish(run.round, "evaluate", files, sets=sets, policy=run.policy.digest)
 
@@ -122,8 +128,8 @@ def summary(items: Sequence[Item]) -> dict[str, Any]:
 
 def read_items(store: Store, round: int, name: str) -> list[Item]:
     """Return the items of a measured set of a round, in order."""
-    folder = store.stage_folder(round, "evaluate") / name
-    return [Item.from_row(row) for file in sorted(folder.glob("rows-*.jsonl")) for row in read_jsonl(file)]
+    files = [file for file in store.files(round, "evaluate") if file.parent.name == name]
+    return [Item.from_row(row) for file in files for row in read_jsonl(file)]
 
 
 def no_longer_rises(store: Store, round: int, patience: int | None) -> bool:

@@ -6,22 +6,23 @@ frozen dataclass `Config`, and `collect(cfg, run, prompt)`; optionally `assemble
 """
 
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from selfimprove.config import fill, options_of
 from selfimprove.errors import ConfigError, did_you_mean
-from selfimprove.records import KINDS
+from selfimprove.files import load_python
+from selfimprove.methods._checked import check_calls, check_results
+from selfimprove.records import KINDS, Prompt
 
 
 def method_names() -> list[str]:
     """Return the names of all shipped methods."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load_method(name: str, where: str = "recipe") -> ModuleType:
@@ -30,15 +31,10 @@ def load_method(name: str, where: str = "recipe") -> ModuleType:
     Raises ConfigError where there is no such method, or where the file lacks what a method must have.
     """
     if name.endswith(".py"):
-        path = Path(name)
+        path = Path(name).expanduser()
         if not path.is_file():
-            raise ConfigError(f"{where}: no method file {path}")
-        spec = importlib.util.spec_from_file_location(f"selfimprove_user_method_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise ConfigError(f"{where}: {path} cannot be loaded as Python")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module.__name__] = module  # dataclasses look their module up there
-        spec.loader.exec_module(module)
+            raise ConfigError(f"{where}: there is no method file {path} in {Path.cwd()}; correct method.name")
+        module = load_python(path, f"{where}: method")
     else:
         plain = name.replace("-", "_")
         if plain not in method_names():
@@ -49,8 +45,21 @@ def load_method(name: str, where: str = "recipe") -> ModuleType:
             raise ConfigError(f"{where}: method '{name}' has no {needed}; see docs/adding-a-method.md")
     if not (hasattr(module, "collect") or hasattr(module, "collect_all")):
         raise ConfigError(f"{where}: method '{name}' has neither collect nor collect_all; see docs/adding-a-method.md")
-    if module.MAKES not in KINDS:
-        raise ConfigError(f"{where}: method '{name}' makes '{module.MAKES}'{did_you_mean(module.MAKES, KINDS)}")
+    if module.MAKES not in tuple(KINDS):
+        raise ConfigError(f"{where}: method '{name}' makes {module.MAKES!r}{did_you_mean(str(module.MAKES), KINDS)}")
+    known = [f.name for f in fields(Prompt)]
+    needs = module.NEEDS if isinstance(module.NEEDS, set | frozenset | tuple | list) else (module.NEEDS,)
+    unknown = next((need for need in needs if need not in known), None)
+    if unknown is not None or needs is not module.NEEDS:
+        hint = did_you_mean(str(unknown), known) if unknown else ""
+        raise ConfigError(f"{where}: method '{name}' needs {module.NEEDS!r}; write a set of fields of Prompt{hint}")
+    if not is_dataclass(module.Config):
+        raise ConfigError(
+            f"{where}: Config of method '{name}' is no dataclass; write @dataclass(frozen=True) above it"
+        )
+    check_calls(module, name, where)
+    if name.endswith(".py"):
+        check_results(module, name)
     return module
 
 

@@ -20,7 +20,9 @@ from selfimprove.store import STAGES, Store, saved_recipe
 def open_run(folder: Path) -> Store:
     """Return the store of a run folder for reading; raises ConfigError where there is no run."""
     saved_recipe(folder)
-    return Store(folder)
+    store = Store(folder)
+    store.head()  # refuses what a newer version wrote
+    return store
 
 
 def overview_records(store: Store) -> list[Record]:

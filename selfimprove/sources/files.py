@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import DataError
+from selfimprove.errors import DataError, did_you_mean
 from selfimprove.resources import shipped_file
 from selfimprove.sources.schema import FILE_ENDINGS
 
@@ -20,6 +20,7 @@ def find(path: str, folder: Path | None, where: str) -> Path:
     """
     given = Path(path).expanduser()
     places = [given] if given.is_absolute() or folder is None else [given, folder / given]
+    places = list({place.absolute(): place for place in places}.values())
     for place in places:
         if place.exists():
             return place
@@ -28,7 +29,17 @@ def find(path: str, folder: Path | None, where: str) -> Path:
         return shipped
     tried = " and ".join(str(place.absolute()) for place in places)
     before = f"{where}: " if where else ""
-    raise DataError(f"{before}no such file: {path}; tried {tried}")
+    raise DataError(f"{before}no such file: {path}; tried {tried}{_near(places)}")
+
+
+def _near(places: list[Path]) -> str:
+    """Return a hint at a file of nearly the same name beside one of the places."""
+    for place in places:
+        names = [file.name for file in place.parent.iterdir()] if place.parent.is_dir() else []
+        hint = did_you_mean(place.name, names)
+        if hint.startswith("; did"):
+            return hint
+    return ""
 
 
 def read_rows(path: Path, split: str) -> Rows:
@@ -40,9 +51,10 @@ def read_rows(path: Path, split: str) -> Rows:
         return _datasets_folder(path, split)
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
-        raise DataError(f"{path}: cannot read files that end in '{path.suffix}'; known: {', '.join(FILE_ENDINGS)}")
+        ending = f"cannot read files that end in '{path.suffix}'" if path.suffix else "its name has no ending"
+        raise DataError(f"{path}: {ending}; known: {', '.join(FILE_ENDINGS)}")
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
+        raise DataError(f"{path}: the file is empty; it needs at least one row")
     return readers[path.suffix](path)
 
 
@@ -74,17 +86,18 @@ def _jsonl(path: Path) -> Rows:
             if not text:
                 continue
             try:
-                row = json.loads(text)
+                row = json.loads(text, parse_constant=_refuse_constant)
             except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"{place}: not valid JSON: {_json_problem(error)}; each line is one JSON object"
                 ) from None
-            yield place, _object(row, place)
+            yield place, _object(row, place, text)
 
 
 def _json(path: Path) -> Rows:
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        data = json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start + 1}); save the file as UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -94,7 +107,7 @@ def _json(path: Path) -> Rows:
         raise DataError(f"{path}: a .json file of prompts is one list of objects; one object a line is called .jsonl")
     for number, row in enumerate(data, 1):
         place = f"{path} row {number}"
-        yield place, _object(row, place)
+        yield place, _object(row, place, text)
 
 
 def _csv(path: Path) -> Rows:
@@ -103,13 +116,17 @@ def _csv(path: Path) -> Rows:
         try:
             for row in reader:
                 place = f"{path} line {reader.line_num}"
+                if any("\0" in value for value in row.values() if isinstance(value, str)):
+                    raise DataError(f"{place}: it holds a NUL byte, so it is no text; save the file as UTF-8")
                 if "\0more" in row or None in row.values():
                     raise DataError(
                         f"{place}: the row does not have the {len(reader.fieldnames or [])} columns of the header"
                     )
                 yield place, dict(row)
         except csv.Error as error:
-            raise DataError(f"{path} line {reader.line_num}: not valid CSV: {error}") from None
+            hints = {"unexpected end": "; is a quote never closed?", "field larger": "; .jsonl takes longer texts"}
+            hint = next((hint for words, hint in hints.items() if words in str(error)), "")
+            raise DataError(f"{path} line {reader.reader.line_num}: not valid CSV: {error}{hint}") from None
         except UnicodeDecodeError:
             raise DataError(f"{path} after line {reader.line_num}: not UTF-8 text; save the file as UTF-8") from None
 
@@ -146,10 +163,20 @@ def _datasets_folder(path: Path, split: str) -> Rows:
         yield f"{path} row {number}", dict(row)
 
 
-def _object(row: Any, place: str) -> dict[str, Any]:
+def _object(row: Any, place: str, text: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object with fields, found {str(row)[:60]!r}")
+    if "\\ud" in text or "\\uD" in text:  # JSON can name half a character, which no file and no tokenizer takes
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise DataError(f"{place}: {half} is half a character (a lone surrogate); remove it") from None
     return row
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value; write a number, a text or null")
 
 
 def _json_problem(error: Exception) -> str:

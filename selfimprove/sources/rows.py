@@ -93,14 +93,19 @@ def _conversation(values: Mapping[str, Any], row: Mapping[str, Any], place: str)
     if not given:
         raise DataError(f"{place}: no field 'prompt' or 'messages'; the row has {_names(row)}")
     value = values[given[0]]
-    if not isinstance(value, str | list):
-        raise DataError(f"{place}: {given[0]} must be text or a list of messages, not {_shown(value)}")
+    if not isinstance(value, str | list) or (given[0] == "messages" and isinstance(value, str)):
+        kinds = "a list of messages" if given[0] == "messages" else "text or a list of messages"
+        raise DataError(f"{place}: {given[0]} must be {kinds}, not {_shown(value)}")
     try:
         messages = as_messages(value)
     except DataError as error:
         raise DataError(f"{place}: {given[0]}: {error}") from None
     if not any(message["role"] == "user" and message["content"].strip() for message in messages):
-        raise DataError(f"{place}: the {given[0]} is empty: there is no user message with text in it")
+        roles = ", ".join(dict.fromkeys(message["role"] for message in messages if message["role"] != "user"))
+        raise DataError(
+            f"{place}: '{given[0]}' holds no user message with text in it{f' (only {roles})' if roles else ''}; "
+            "write a question or leave the row out"
+        )
     return messages
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from selfimprove.config import fill
 from selfimprove.errors import ConfigError, did_you_mean
@@ -15,6 +15,7 @@ from selfimprove.verify import FILES as VERIFIERS
 class Columns:
     """Which column of a file holds which field of a prompt; a field that is not named keeps its own name."""
 
+    TITLE: ClassVar = "columns"
     prompt: str | None = None  # column of the question: text, or a list of messages
     messages: str | None = None  # column of a whole conversation, instead of prompt
     gold: str | None = None  # column of the right answer
@@ -30,6 +31,7 @@ class Columns:
 class PromptFile:
     """Prompts in a file, a folder written by `datasets`, or a hub data set."""
 
+    TITLE: ClassVar = "a source of prompts"
     path: str | None = None  # .jsonl, .json, .csv, .parquet, or a folder written by datasets' save_to_disk
     hub: str | None = None  # hub id of a data set, instead of path
     subset: str | None = None  # configuration of the hub data set
@@ -46,6 +48,7 @@ class PromptFile:
 class NamedSet:
     """A public data set in its public format."""
 
+    TITLE: ClassVar = "a named data set"
     name: str  # gsm8k, asdiv, svamp, mawps or math
     path: str | None = None  # a local copy: .jsonl, .json, .csv, .parquet or a datasets folder
     hub: str | None = None  # hub id, where it is not the usual one
@@ -60,6 +63,7 @@ class NamedSet:
 class GymTask:
     """Any task of reasoning-gym, generated with its own verifier."""
 
+    TITLE: ClassVar = "a gym task"
     gym: str  # name of the task, for example chain_sum
     size: int = 500  # how many prompts
     seed: int = 0  # of the generator

@@ -6,6 +6,7 @@ trained: the model stops before it would write it, and scores do not count it ei
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from selfimprove.chat import completion_ids, end_of_turn
 from selfimprove.config import digest
 from selfimprove.errors import DataError, TrainError
 from selfimprove.files import file_digest
-from selfimprove.records import KINDS, Example, Pair
+from selfimprove.records import KINDS, Example, Pair, as_messages
 from selfimprove.training.job import Job
 
 TRUNCATIONS = ("keep_start", "keep_end")
@@ -37,12 +38,24 @@ def read_rows(kind: str, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 def _row(kind: str, line: str, where: str) -> Any:
     try:
-        row = KINDS[kind].from_row(json.loads(line))
+        plain = json.loads(line)
+        if "\\ud" in line.lower():  # JSON can name half a character, which no tokenizer takes
+            json.dumps(plain, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: it holds half a character (a lone surrogate); remove it") from None
     except ValueError as error:
         raise DataError(f"{where}: not JSON: {error}") from None
-    except (DataError, AttributeError, TypeError) as error:
-        raise DataError(f"{where}: {error}") from None
-    assert isinstance(row, Example | Pair)
+    try:
+        row = KINDS[kind].from_row(plain)
+        assert isinstance(row, Example | Pair)
+        if not isinstance(row.prompt, tuple) or not as_messages(row.prompt):
+            raise DataError(f"its prompt is {plain['prompt']!r:.60}; it must be a list of messages")
+    except DataError as error:
+        raise DataError(f"{where}: {_other_kind(kind, plain) or error}") from None
+    for name in ("reward", "margin"):
+        value = getattr(row, name, None)
+        if value is not None and not _is_number(value):
+            raise DataError(f"{where}: its {name} is {value!r}; it must be a number or null")
     sides = (
         {"completion": row.completion}
         if isinstance(row, Example)
@@ -51,9 +64,24 @@ def _row(kind: str, line: str, where: str) -> Any:
     for name, text in sides.items():
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{where}: its {name} is empty, so there is nothing to learn; leave the row out")
-    if not isinstance(row.weight, int | float) or not 0 <= row.weight < float("inf"):
+    if len(set(sides.values())) < len(sides):
+        raise DataError(f"{where}: chosen and rejected are the same text, so there is nothing to prefer; leave it out")
+    if not _is_number(row.weight) or row.weight < 0:
         raise DataError(f"{where}: its weight is {row.weight!r}; it must be a number of 0 or more")
     return row
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _other_kind(kind: str, row: Any) -> str:
+    """Return what to say of a row that is of the other kind, empty where it is not."""
+    named = {*row} & {"completion", "chosen", "rejected"} if isinstance(row, dict) else set()
+    for other, sides, what in (("sft", {"completion"}, "an example"), ("pairs", {"chosen", "rejected"}, "a pair")):
+        if other != kind and named and named <= sides:
+            return f"this is {what}, but the recipe's method trains on '{kind}'; name other rows or another recipe"
+    return ""
 
 
 def cut(
@@ -80,7 +108,10 @@ def tokenised(tokenizer: Any, row: Example | Pair, where: str, limit: int | None
     sides of a pair are the same tokens.
     """
     texts = (row.completion,) if isinstance(row, Example) else (row.chosen, row.rejected)
-    answers = [completion_ids(tokenizer, row.prompt, text) for text in texts]
+    try:
+        answers = [completion_ids(tokenizer, row.prompt, text) for text in texts]
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
     prompt, whole = answers[0][0], [ids for _, ids in answers]
     for ids in whole:
         refuse_doubled(tokenizer, [*prompt, *ids], where)

@@ -182,7 +182,7 @@ def test_engines_are_found_by_name_and_by_path(tmp_path):
     assert {"scripted", "vllm"} <= set(engine_names())
     with pytest.raises(ConfigError, match="did you mean 'scripted'"):
         open_engine({"name": "scriptd"})
-    with pytest.raises(ConfigError, match="engine 'scripted' has no option 'skil'; did you mean 'skill'"):
+    with pytest.raises(ConfigError, match="'scripted' has no option 'skil'; did you mean 'skill'"):
         open_engine({"name": "scripted", "skil": 1})
     with pytest.raises(ConfigError, match="there is no file"):
         open_engine({"name": str(tmp_path / "none.py")})

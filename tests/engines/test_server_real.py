@@ -91,7 +91,7 @@ def test_conformance(check, subject):
 
 
 def test_it_knows_what_it_talks_to(subject, url):
-    assert subject.engine.identity == f"{url} small"
+    assert (subject.engine.identity, subject.engine.model) == (url, "small")
     assert subject.engine.version.startswith("vllm 0.")
     assert subject.engine.usage.notes == {}
 

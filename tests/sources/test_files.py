@@ -48,13 +48,13 @@ BAD_ROWS = [
     ([ROW, "\n", {"id": "b", "gold": "2"}], ["line 3: no field 'prompt' or 'messages'; the row has id, gold"]),
     ([{"prompt": "x", "golden": "2"}], ["line 1: unknown field 'golden'; did you mean 'gold'?", "columns"]),
     ([{"prompt": 5}], ["line 1: prompt must be text or a list of messages, not 5"]),
-    ([{"prompt": "  "}], ["line 1: the prompt is empty"]),
-    ([{"messages": []}], ["line 1: the messages is empty"]),
+    ([{"prompt": "  "}], ["line 1: 'prompt' holds no user message with text in it"]),
+    ([{"messages": []}], ["line 1: 'messages' holds no user message with text in it"]),
     ([{"messages": [{"role": "user"}]}], ["line 1: messages: the content of a message must be text, not None"]),
     ([{"prompt": "x", "messages": []}], ["line 1: both 'prompt' and 'messages' are given"]),
     ([{"prompt": "x", "gold": ["2"]}], ["line 1: gold must be text or a number, not ['2']"]),
     ([{"prompt": "x", "gold": True}], ["line 1: gold must be text or a number, not True"]),
-    (['{"prompt": "x", "gold": NaN}\n'], ["line 1: gold is nan, which is no answer"]),
+    (['{"prompt": "x", "gold": NaN}\n'], ["line 1: not valid JSON: NaN is no JSON value"]),
     ([{"prompt": "x", "solution": {}}], ["line 1: solution must be text or a number, not {}"]),
     ([{"prompt": "x", "meta": "m"}], ["line 1: meta must be an object, not 'm'"]),
     ([{"prompt": "x", "verifier": "answr"}], ["line 1: there is no verifier 'answr'; did you mean 'answer'?"]),
@@ -109,8 +109,8 @@ def test_folders_and_unknown_endings(tmp_path):
 
 
 BAD_DEFINITIONS = [
-    ({"path": "p.jsonl", "colums": {}}, "PromptFile has no option 'colums'; did you mean 'columns'"),
-    ({"path": "p.jsonl", "columns": {"promt": "q"}}, "Columns has no option 'promt'; did you mean 'prompt'"),
+    ({"path": "p.jsonl", "colums": {}}, "a source of prompts has no option 'colums'; did you mean 'columns'"),
+    ({"path": "p.jsonl", "columns": {"promt": "q"}}, "columns has no option 'promt'; did you mean 'prompt'"),
     ({"path": "p.jsonl", "slice": "5"}, "slice is '5'; write \"from:to\""),
     ({"path": "p.jsonl", "slice": "9:3"}, "slice '9:3' holds no rows"),
     ({"path": "p.jsonl", "verifier": "anser"}, "there is no verifier 'anser'; did you mean 'answer'"),
@@ -120,7 +120,7 @@ BAD_DEFINITIONS = [
     ({"path": "p.jsonl", "columns": {"prompt": "q", "messages": "m"}}, "columns names both prompt and messages"),
     ({"name": "gsm8"}, "there is no data set by the name 'gsm8'; did you mean 'gsm8k'"),
     ({"name": "gsm8k", "path": "a.jsonl", "hub": "a/b"}, "both path and hub are given"),
-    ({"name": "gsm8k", "columns": {}}, "NamedSet has no option 'columns'"),
+    ({"name": "gsm8k", "columns": {}}, "a named data set has no option 'columns'"),
     (["p.jsonl"], "a source of prompts is a path, a hub id or a mapping"),
 ]
 

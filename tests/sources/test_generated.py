@@ -31,7 +31,7 @@ def test_bad_tasks_and_options():
         ({"gym": "chain_sim"}, "reasoning-gym has no task 'chain_sim'; did you mean 'chain_sum'"),
         ({"gym": "chain_sum", "config": {"max_term": 3}}, "has no option 'max_term'; did you mean 'max_terms'"),
         ({"gym": "chain_sum", "config": {"max_terms": 1}}, "refuses {'max_terms': 1}"),
-        ({"gym": "chain_sum", "siz": 3}, "GymTask has no option 'siz'; did you mean 'size'"),
+        ({"gym": "chain_sum", "siz": 3}, "a gym task has no option 'siz'; did you mean 'size'"),
         ({"gym": "chain_sum", "size": 0}, "size is 0; it must be at least 1"),
     ):
         with pytest.raises(ConfigError) as error:

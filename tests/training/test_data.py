@@ -47,17 +47,23 @@ def test_cut_from_either_end():
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ('{"id": "a", "prompt": [], "completion": "  "}', "its completion is empty"),
-        ('{"id": "a", "prompt": [], "completion": "x", "weight": -1}', "its weight is -1"),
-        ('{"id": "a", "prompt": [], "completion": "x", "wieght": 1}', "no field 'wieght'"),
-        ('{"id": "a", "prompt": []}', "completion"),
+        ('{"id": "a", "prompt": [{"role": "user", "content": "q"}], "completion": "  "}', "its completion is empty"),
+        (
+            '{"id": "a", "prompt": [{"role": "user", "content": "q"}], "completion": "x", "weight": -1}',
+            "its weight is -1",
+        ),
+        (
+            '{"id": "a", "prompt": [{"role": "user", "content": "q"}], "completion": "x", "wieght": 1}',
+            "no field 'wieght'",
+        ),
+        ('{"id": "a", "prompt": [{"role": "user", "content": "q"}]}', "completion"),
         ("[1]", "rows.jsonl line 2"),
         ("{oops", "not JSON"),
     ],
 )
 def test_bad_rows_are_named_with_file_and_line(tmp_path, line, sentence):
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"id": "a", "prompt": [], "completion": "fine"}\n' + line + "\n")
+    path.write_text('{"id": "a", "prompt": [{"role": "user", "content": "q"}], "completion": "fine"}\n' + line + "\n")
     with pytest.raises(DataError) as error:
         list(read_rows("sft", [str(path)]))
     assert sentence in str(error.value) and "rows.jsonl line 2" in str(error.value)
@@ -65,7 +71,9 @@ def test_bad_rows_are_named_with_file_and_line(tmp_path, line, sentence):
 
 def test_empty_rejected_side_is_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({"id": "a", "prompt": [], "chosen": "x", "rejected": ""}) + "\n")
+    path.write_text(
+        json.dumps({"id": "a", "prompt": [{"role": "user", "content": "q"}], "chosen": "x", "rejected": ""}) + "\n"
+    )
     with pytest.raises(DataError, match="its rejected is empty"):
         list(read_rows("pairs", [str(path)]))
 
@@ -118,6 +126,8 @@ def test_no_rows_is_an_error(make_job, tokenizer, tmp_path):
 
 
 def test_a_bad_row_is_named_through_the_stream(make_job, tokenizer, tmp_path):
-    (tmp_path / "bad.jsonl").write_text('{"id": "a", "prompt": [], "completion": ""}\n')
+    (tmp_path / "bad.jsonl").write_text(
+        '{"id": "a", "prompt": [{"role": "user", "content": "q"}], "completion": ""}\n'
+    )
     with pytest.raises(DataError, match=r"bad.jsonl line 1: its completion is empty"):
         load_rows(make_job("sft", file=tmp_path / "bad.jsonl"), tokenizer, None, "keep_start", tmp_path / "cache")

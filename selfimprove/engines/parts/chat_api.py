@@ -56,15 +56,18 @@ def _constraint(request: Generate, vllm: bool) -> dict[str, Any]:
 
 def samples_of(body: Any, request: Generate) -> list[Sample] | None:
     """Return the samples of a chat answer in index order, None where it is not such an answer."""
-    if not isinstance(body, Mapping) or not isinstance(body.get("choices"), list):
+    if not isinstance(body, Mapping) or not isinstance(body.get("choices"), list) or not body["choices"]:
         return None
-    usage = body.get("usage") or {}
-    share = int(usage.get("completion_tokens") or 0) // max(len(body["choices"]), 1)
+    share = _counted(body, "completion_tokens") // len(body["choices"])
     found: dict[int, Sample] = {}
     for position, choice in enumerate(body["choices"]):
         if not isinstance(choice, Mapping) or not isinstance(choice.get("message"), Mapping):
             return None
-        index = int(choice.get("index", position))
+        if not isinstance(choice["message"].get("content"), str | None):
+            return None
+        index = choice.get("index", position)
+        if not isinstance(index, int):
+            return None
         found[index] = replace(_sample(choice, request, share), index=index)
     missing = Sample("", finish="error", error="the server left this answer out")
     return [found.get(index, replace(missing, index=index)) for index in range(request.n)]
@@ -72,7 +75,14 @@ def samples_of(body: Any, request: Generate) -> list[Sample] | None:
 
 def prompt_tokens_of(body: Mapping[str, Any]) -> int:
     """Return the prompt tokens a server counted."""
-    return int((body.get("usage") or {}).get("prompt_tokens") or 0)
+    return _counted(body, "prompt_tokens")
+
+
+def _counted(body: Mapping[str, Any], name: str) -> int:
+    """Return a count of a server's usage, 0 where it gives none."""
+    usage = body.get("usage")
+    value = usage.get(name) if isinstance(usage, Mapping) else None
+    return value if isinstance(value, int) else 0
 
 
 def _sample(choice: Mapping[str, Any], request: Generate, share: int) -> Sample:

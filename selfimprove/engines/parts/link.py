@@ -47,7 +47,7 @@ class Link:
         backoff: float,
     ) -> None:  # fmt: skip
         try:
-            from openai import AsyncOpenAI
+            import openai  # noqa: F401 (its absence is told at once)
         except ImportError:
             raise missing_package("engine 'server'", "openai", "api") from None
         self.url, self.retries, self.patience, self.backoff = url, retries, patience, backoff
@@ -56,7 +56,8 @@ class Link:
         self._key = key
         self._heard: float | None = None
         self._lost_in_a_row = 0
-        self._client = AsyncOpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=0)
+        self._timeout = timeout
+        self._opened: Any = None
 
     async def post(self, path: str, body: Mapping[str, Any], *, text: bool = False) -> Answer:
         """Return the answer to a POST of JSON; `path` is relative to the base URL, or a whole URL.
@@ -71,7 +72,19 @@ class Link:
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""
-        await self._client.close()
+        if self._opened is not None:
+            await self._opened.close()
+
+    @property
+    def _client(self) -> Any:
+        """The client, made when it is first needed: it reads all certificates, and a recipe is often only checked."""
+        if self._opened is None:
+            from openai import AsyncOpenAI
+
+            self._opened = AsyncOpenAI(
+                base_url=self.url, api_key=self._key or "none", timeout=self._timeout, max_retries=0
+            )
+        return self._opened
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, plain: bool) -> Answer:
         loop = asyncio.get_running_loop()

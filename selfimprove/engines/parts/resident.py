@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from selfimprove.embedded import quiet
 from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError, EngineError, missing_package
 from selfimprove.models import load_tokenizer, model_folder
@@ -48,6 +49,8 @@ class Resident:
             raise missing_package("an adapter", error.name or "peft", "core") from None
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            if "ignore_mismatched_sizes" in reason:
+                reason = "its weights do not have the shapes that its config.json says; copy or download it again"
             raise EngineError(f"engine 'transformers' cannot load {policy}: {reason}") from error
         if loaded.wrapped is not None:
             loaded.wrapped.base_model.disable_adapter_layers()
@@ -70,9 +73,10 @@ class Resident:
         folder = str(model_folder(name))
         options = {"attn_implementation": self.attention} if self.attention else {}
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=self.dtype, trust_remote_code=False, use_safetensors=True, **options
-            )
+            with quiet():
+                model = AutoModelForCausalLM.from_pretrained(
+                    folder, dtype=self.dtype, trust_remote_code=False, use_safetensors=True, **options
+                )
             tokenizer = load_tokenizer(folder)
         except ConfigError as error:
             raise EngineError(str(error)) from None
