@@ -45,7 +45,8 @@ def test_command_names_what_exists(command, reason):
         ):
             assert (ROOT / file).exists(), f"README.md: {file} does not exist"
     if words[0] == "selfimprove":
-        verbs = {command.callback.__name__ for command in app.registered_commands} | {group.name for group in app.registered_groups}
+        groups = {group.name for group in app.registered_groups}
+        verbs = {command.callback.__name__ for command in app.registered_commands} | groups
         assert words[1] in verbs | {"--help", "--version"}, f"README.md: selfimprove has no verb {words[1]}"
 
 

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from selfimprove.cli.main import main
+
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("bench")
 
@@ -33,6 +35,20 @@ async def collect(cfg, run, prompt):
 async def learn(cfg, run, rows):
     return run.policy
 '''
+
+
+@pytest.fixture
+def told(capsys):
+    """Return a function that runs a command line and gives what it printed."""
+
+    def told(*words, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert (stopped.value.code or 0) == code, captured.err
+        return captured.out + captured.err
+
+    return told
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import selfimprove.methods
-from selfimprove.cli.main import main
 from selfimprove.cli.new import FORMULAS, TEMPLATES, checkout, write_method
 from selfimprove.config import read_recipe
 from selfimprove.errors import ConfigError
@@ -19,14 +18,6 @@ from selfimprove.reporting.methods import read_card
 ROOT = Path(__file__).resolve().parents[2]
 ANSWERS = {"agreement": "votes / samples", "margin": "(most - least) / votes", "value": "right / rollouts"}
 KINDS = sorted(FORMULAS)
-
-
-def told(capsys, *words: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(words))
-    captured = capsys.readouterr()
-    assert (stopped.value.code or 0) == code, captured.err
-    return captured.out + captured.err
 
 
 def fill_in(method: Path) -> None:
@@ -125,21 +116,21 @@ def test_recipe_and_method_are_what_the_project_asks_for(tmp_path, monkeypatch, 
             assert ruff(*words, *place, "-", text=path.read_text(), cwd=ROOT if project else tmp_path) == ""
 
 
-def test_new_writes_here_and_says_what_to_do_next(tmp_path, capsys, monkeypatch):
+def test_new_writes_here_and_says_what_to_do_next(tmp_path, told, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    output = told(capsys, "new", "my-idea", "--makes", "pairs").splitlines()
+    output = told("new", "my-idea", "--makes", "pairs").splitlines()
     assert {path.name for path in tmp_path.iterdir()} == {"my_idea.py", "my_idea.yaml", "test_my_idea.py"}
     assert output[1:] == [
         "1. write the formula: margin() in my_idea.py",
         "2. run the test: pytest test_my_idea.py",
         "3. look at the plan, then run it: selfimprove run my_idea.yaml --dry-run",
     ]
-    told(capsys, "recipes", "validate", "my_idea.yaml")
+    told("recipes", "validate", "my_idea.yaml")
     (tmp_path / "my_idea.py").write_text("mine")
-    assert "is there already and is not overwritten" in told(capsys, "new", "my_idea", "--makes", "sft", code=2)
+    assert "is there already and is not overwritten" in told("new", "my_idea", "--makes", "sft", code=2)
     assert (tmp_path / "my_idea.py").read_text() == "mine"
-    told(capsys, "new", "my_idea", "--makes", "sft", "--to", "elsewhere/deep")
-    told(capsys, "recipes", "validate", "elsewhere/deep/my_idea.yaml")
+    told("new", "my_idea", "--makes", "sft", "--to", "elsewhere/deep")
+    told("recipes", "validate", "elsewhere/deep/my_idea.yaml")
 
 
 @pytest.mark.parametrize(
@@ -155,15 +146,15 @@ def test_new_writes_here_and_says_what_to_do_next(tmp_path, capsys, monkeypatch)
         ("torch", "'torch' is a Python module"),
     ],
 )
-def test_names_that_cannot_be_are_refused(capsys, tmp_path, monkeypatch, name, sentence):
+def test_names_that_cannot_be_are_refused(told, tmp_path, monkeypatch, name, sentence):
     monkeypatch.chdir(tmp_path)
-    assert sentence in told(capsys, "new", name, "--makes", "sft", code=2)
+    assert sentence in told("new", name, "--makes", "sft", code=2)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_it_makes_is_checked(capsys, tmp_path, monkeypatch):
+def test_what_it_makes_is_checked(told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "did you mean 'pairs'?" in told(capsys, "new", "my_idea", "--makes", "pair", code=2)
+    assert "did you mean 'pairs'?" in told("new", "my_idea", "--makes", "pair", code=2)
     assert not list(tmp_path.iterdir())
 
 

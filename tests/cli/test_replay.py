@@ -6,7 +6,6 @@ import shutil
 import pytest
 from pair_runs import make_run
 
-from selfimprove.cli.main import main
 from selfimprove.files import read_json, read_jsonl
 from selfimprove.records import Skip
 from selfimprove.reporting.replay import history, source_of
@@ -17,20 +16,6 @@ from selfimprove.store import RowWriter, Store
 def pair_run(tmp_path_factory, tiny_model):
     """Return the folder of a finished run of two rounds with an adapter each."""
     return make_run(tmp_path_factory.mktemp("replay"), tiny_model)
-
-
-@pytest.fixture
-def told(capsys):
-    """Return a function that runs a command line and gives what it printed."""
-
-    def told(*words, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, captured.err
-        return captured.out + captured.err
-
-    return told
 
 
 def rows(run, number):

@@ -3,24 +3,7 @@
 import json
 import shutil
 
-import pytest
-
-from selfimprove.cli.main import main
 from selfimprove.files import read_jsonl
-
-
-@pytest.fixture
-def told(capsys):
-    """Return a function that runs a command line and gives what it printed."""
-
-    def told(*words, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, captured.err
-        return captured.out + captured.err
-
-    return told
 
 
 def collected(run, number: int) -> tuple[list[dict], list[dict]]:

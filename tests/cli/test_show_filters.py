@@ -8,27 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfimprove.cli.main import main
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.files import read_jsonl
 from selfimprove.records import Skip
 from selfimprove.reporting.looking import grades
 from selfimprove.reporting.looking.filters import Condition, Filters, matches, select
 from selfimprove.store import RowWriter, Store, saved_recipe
-
-
-@pytest.fixture
-def told(capsys):
-    """Return a function that runs a command line and gives what it printed."""
-
-    def told(*words, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, captured.err
-        return captured.out + captured.err
-
-    return told
 
 
 @pytest.fixture

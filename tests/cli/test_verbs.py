@@ -6,27 +6,18 @@ import pytest
 
 from selfimprove.cli.doctor import check_gpu, check_versions, release
 from selfimprove.cli.evaluate import named_source, wanted_recipe
-from selfimprove.cli.main import main
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.reporting.methods import read_card
 from selfimprove.reporting.table import markdown, table
 from selfimprove.resources import resource_folder, shipped_file
 
 
-def told(capsys, *words: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(words))
-    captured = capsys.readouterr()
-    assert (stopped.value.code or 0) == code, captured.err
-    return captured.out + captured.err
-
-
-def test_methods_lists_and_describes(capsys):
-    listed = told(capsys, "methods")
+def test_methods_lists_and_describes(told):
+    listed = told("methods")
     assert "raft" in listed and "spin" in listed and "pairs" in listed
-    described = told(capsys, "methods", "spin")
+    described = told("methods", "spin")
     assert "2401.01335" in described and "keep_previous" in described
-    assert "no method 'spni'; did you mean 'spin'?" in told(capsys, "methods", "spni", code=2)
+    assert "no method 'spni'; did you mean 'spin'?" in told("methods", "spni", code=2)
 
 
 def test_a_method_file_without_its_parts_is_refused(tmp_path):
@@ -36,26 +27,26 @@ def test_a_method_file_without_its_parts_is_refused(tmp_path):
         read_card(path)
 
 
-def test_recipes_can_be_listed_shown_and_copied(capsys, tmp_path, monkeypatch):
+def test_recipes_can_be_listed_shown_and_copied(told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "quick/raft.yaml" in told(capsys, "recipes", "ls")
+    assert "quick/raft.yaml" in told("recipes", "ls")
     source = (resource_folder("recipes") / "quick" / "raft.yaml").read_text()
-    assert told(capsys, "recipes", "show", "quick/raft") == source
-    told(capsys, "recipes", "cp", "recipes/quick/raft.yaml", "mine/first.yaml")
+    assert told("recipes", "show", "quick/raft") == source
+    told("recipes", "cp", "recipes/quick/raft.yaml", "mine/first.yaml")
     assert Path("mine/first.yaml").read_text() == source
-    told(capsys, "recipes", "cp", "quick/raft", "mine")
+    told("recipes", "cp", "quick/raft", "mine")
     assert Path("mine/raft.yaml").read_text() == source
     Path("mine/raft.yaml").write_text("changed")
-    assert "is there already" in told(capsys, "recipes", "cp", "quick/raft", "mine", code=2)
-    told(capsys, "recipes", "cp", "quick/raft", "mine", "--force")
+    assert "is there already" in told("recipes", "cp", "quick/raft", "mine", code=2)
+    told("recipes", "cp", "quick/raft", "mine", "--force")
     assert Path("mine/raft.yaml").read_text() == source
-    assert "did you mean 'quick/raft'?" in told(capsys, "recipes", "show", "quick/raff", code=2)
+    assert "did you mean 'quick/raft'?" in told("recipes", "show", "quick/raff", code=2)
 
 
-def test_recipes_validate_tells_good_from_bad(capsys, tmp_path):
+def test_recipes_validate_tells_good_from_bad(told, tmp_path):
     (tmp_path / "bad.yaml").write_text("method: raft\nprompts: x.jsonl\nengine: {name: scripted, sped: 1}\n")
     (tmp_path / "good.yaml").write_text("method: raft\nprompts: x.jsonl\nengine: scripted\n")
-    output = told(capsys, "recipes", "validate", str(tmp_path / "bad.yaml"), str(tmp_path / "good.yaml"), code=2)
+    output = told("recipes", "validate", str(tmp_path / "bad.yaml"), str(tmp_path / "good.yaml"), code=2)
     assert "'sped'" in output and f"good  {tmp_path / 'good.yaml'}" in output and "1 of 2" in output
 
 
@@ -95,8 +86,8 @@ def test_doctor_sees_a_gpu_that_a_cpu_build_cannot_use():
     assert [check.state for check in check_gpu(["GPU 0: H200"], {"torch": "2.13.0", "vllm": "0.32.0"})] == ["good"]
 
 
-def test_doctor_prints_what_it_found(capsys):
-    output = told(capsys, "doctor")
+def test_doctor_prints_what_it_found(told):
+    output = told("doctor")
     for what in ("python", "torch", "cores", "memory", "gpu", "runs", "cache", "compiler"):
         assert f" {what} " in output
 
