@@ -5,14 +5,12 @@ redone, and the ledger answers whatever had been asked before.
 """
 
 import asyncio
-import errno
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from selfimprove.config import Recipe
-from selfimprove.errors import DataError
 from selfimprove.evaluation.heldout import no_longer_rises
 from selfimprove.evaluation.watch import best_round
 from selfimprove.models import model_folder, policy_of
@@ -28,9 +26,6 @@ class Interrupted(SystemExit):
 
 LIMIT = 3
 """Exit code of a run that stopped at its budget or at a limit of its watch."""
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What a disk says that is full, over its quota, read-only or broken."""
 
 
 def run_recipe(
@@ -88,13 +83,6 @@ async def _stoppable(stages: Stages, collect_only: bool) -> None:
         stages.report()
         stages.say(f"stopped: {limit}")
         raise Interrupted(LIMIT) from None
-    except OSError as error:
-        if error.errno not in DISK:
-            raise
-        raise DataError(
-            f"{error.filename or stages.store.folder}: {error.strerror}; make room: everything finished is saved, "
-            "and the same command goes on from here"
-        ) from error
     finally:
         await stages.close()
         for number in (signal.SIGINT, signal.SIGTERM):
