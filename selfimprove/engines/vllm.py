@@ -14,6 +14,7 @@ threads stand still.
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -270,6 +271,10 @@ class VllmEngine:
         if self._backend is None:
             raise EngineError("the vllm engine has no backend; start it before asking")
         return self._backend
+
+    async def call(self, function: Callable[[Any], Any]) -> Any:
+        """Return function(engine), called with vLLM's own engine between two of its steps; for measuring."""
+        return await self._running_backend().call(function)
 
     async def sleep(self) -> None:
         """Finish what is in flight, then give GPU memory back; on CPU the threads stand still."""

@@ -88,6 +88,27 @@ def test_long_seeded_prompts_that_exceed_one_step(subject):
     assert all(sample.error is None for samples in subject.loop.run(go()) for sample in samples)
 
 
+def test_what_nobody_reads_of_logprobs_is_not_made(subject):
+    """A newer vLLM that has moved what is left out here makes this fail, and not only slow."""
+    import torch
+    from vllm.v1.sample import sampler
+
+    async def flat():
+        from vllm.inputs import tokens_input
+
+        from selfimprove.engines.parts.vllm_requests import sampling_params
+
+        params = sampling_params(Generate(subject.policy, STORY, max_tokens=4, temperature=0.0))
+        return (await subject.engine._backend.ask(tokens_input([1, 2, 3]), params)).outputs[0]
+
+    answer = subject.loop.run(flat())
+    assert answer.logprobs.decoded_tokens == [None] * len(answer.token_ids), "the text of each token"
+    assert answer.text, "the text of the answer is made all the same"
+    if not torch.cuda.is_available():
+        ranks = sampler.batched_count_greater_than(torch.ones(2, 3), torch.zeros(2, 1))
+        assert ranks.tolist() == [0, 0], "how many tokens are likelier"
+
+
 def test_a_request_that_vllm_refuses_is_a_value(subject):
     engine, policy = subject.engine, subject.policy
     good = Generate(policy, STORY, temperature=0.0, max_tokens=4)
