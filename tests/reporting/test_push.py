@@ -33,6 +33,12 @@ def hub(monkeypatch):
         yield server
 
 
+@pytest.fixture(autouse=True)
+def online(monkeypatch):
+    """The test command switches the real hub off; the stand-in is asked all the same."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 @pytest.fixture
 def pauses(monkeypatch):
     """The seconds that would have been slept, by us and by the client."""
