@@ -266,6 +266,8 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
         raise ConfigError(f"{where}: export is {recipe.export!r}; allowed: merged, adapter")
     if recipe.collect.on_failure not in ("stop", "skip"):
         raise ConfigError(f"{where}: collect.on_failure is {recipe.collect.on_failure!r}; allowed: stop, skip")
+    if recipe.budget.max_cost is not None and recipe.gpu_hour_price is None:
+        raise ConfigError(f"{where}: budget.max_cost needs gpu_hour_price, the money that a device costs in an hour")
     for section, key, known in (
         ("hygiene", "dedup", (None, "exact", "near")),
         ("watch", "on_breach", ("stop", "roll_back", "note")),

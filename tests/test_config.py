@@ -122,3 +122,9 @@ def test_an_override_cannot_be_lost_in_a_list():
     data = {"method": {"name": "raft"}, "prompts": ["a"]}
     with pytest.raises(ConfigError, match="holds a list"):
         apply_override(data, "prompts.0=b")
+
+
+def test_a_bound_on_money_needs_a_price():
+    with pytest.raises(ConfigError, match=r"budget\.max_cost needs gpu_hour_price"):
+        make_recipe({"method": "raft", "prompts": "x", "budget": {"max_cost": 5}}, "r")
+    make_recipe({"method": "raft", "prompts": "x", "budget": {"max_cost": 5}, "gpu_hour_price": 2}, "r")

@@ -101,8 +101,8 @@ async def probe(run: "Run", prompt: Prompt, judge: Judge | None) -> list[Row]:
         if sample.error is not None:
             rows.append(Skip(f"{prompt.id}#{sample.index}", "engine_error", sample.error))
             continue
-        base = None
-        if run.round > 0:
+        base = sample.logprob
+        if run.policy.digest != run.base.digest:
             ended = sample.finish != "length"
             base = (await run.logprobs(prompt, sample.text, policy=run.base, end=ended)).total
         verdict = await run.check(prompt, sample.text) if prompt.gold is not None else None
@@ -113,7 +113,7 @@ async def probe(run: "Run", prompt: Prompt, judge: Judge | None) -> list[Row]:
                 sample.tokens,
                 sample.finish,
                 sample.logprob,
-                sample.logprob if run.round == 0 else base,
+                base,
                 None if verdict is None or verdict.score is None else verdict.score >= 1,
                 None if judge is None else await judge(run, prompt, sample.text),
             )
