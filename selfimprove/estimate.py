@@ -23,10 +23,10 @@ from selfimprove.files import to_line
 from selfimprove.ledger import Ledger
 from selfimprove.models import model_folder, policy_of
 from selfimprove.plan import Plan
-from selfimprove.price import batch_rows, number, optimiser_steps, processes, prompts_of_round, size
+from selfimprove.price import batch_rows, number, optimiser_steps, processes, prompts_of_round
 from selfimprove.progress import clock
 from selfimprove.records import Prompt, Row
-from selfimprove.reporting.table import table
+from selfimprove.reporting.table import table, told_size
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.spending import devices
 from selfimprove.training.job import EVENTS, Job
@@ -198,8 +198,8 @@ def estimate_lines(checked: Plan, found: Measured, prompts: int, heldout: dict[s
     notes = [
         f"tried     {trial.prompts} prompts, {trial.answers} answers at once: {trial.speed:.0f} tokens/s; "
         f"engine ready after {clock(found.start)}",
-        f"memory    sampling {size(found.memory)}"
-        + (f", training {size(found.training_memory)}" if found.training_memory else "")
+        f"memory    sampling {told_size(found.memory)}"
+        + (f", training {told_size(found.training_memory)}" if found.training_memory else "")
         + " at the peak (main memory of the largest process)",
     ]
     if found.step is not None:

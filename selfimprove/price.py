@@ -10,7 +10,7 @@ from typing import Any
 from selfimprove.config import Recipe, parse_yaml
 from selfimprove.embedded import cache_folder
 from selfimprove.plan import Plan
-from selfimprove.reporting.table import table
+from selfimprove.reporting.table import table, told_size
 from selfimprove.training.args import lora_fields
 from selfimprove.training.launch import accelerate_config
 from selfimprove.trial import Trial
@@ -136,12 +136,12 @@ def price_lines(found: list[Cost]) -> list[str]:
     """Return the table of the costs with their sum, and what they leave out."""
     rows = [
         [f"round {c.round} {c.stage}", number(c.requests), number(c.answers), number(c.tokens), number(c.rows),
-         number(c.steps), size(c.disk)]
+         number(c.steps), told_size(c.disk)]
         for c in found
     ]  # fmt: skip
     whole = [sum(getattr(c, name) for c in found) for name in ("requests", "answers", "tokens")]
     disk = None if any(c.disk is None for c in found) else sum(c.disk or 0 for c in found)
-    rows.append(["in all", *map(number, whole), "-", number(sum(c.steps for c in found)), size(disk)])
+    rows.append(["in all", *map(number, whole), "-", number(sum(c.steps for c in found)), told_size(disk)])
     head = ["stage", "requests", "answers", "tokens up to", "rows up to", "steps up to", "disk up to"]
     notes = [
         "What a prompt asks for was tried on the first ones with scripted answers; another answer can lead a method"
@@ -155,13 +155,3 @@ def price_lines(found: list[Cost]) -> list[str]:
 def number(value: int) -> str:
     """Return a count with separators, `-` for none."""
     return f"{value:,}" if value else "-"
-
-
-def size(value: int | None) -> str:
-    """Return bytes as `12 kB`, `3.4 MB` or `1.2 GB`, `?` for None."""
-    if value is None:
-        return "?"
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value} B" if value else "-"

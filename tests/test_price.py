@@ -8,7 +8,7 @@ import pytest
 from selfimprove.config import make_recipe
 from selfimprove.estimate import Measured, estimate_lines, spans, stages
 from selfimprove.plan import plan
-from selfimprove.price import Cost, adapter_bytes, costs, optimiser_steps, price_lines, size
+from selfimprove.price import Cost, adapter_bytes, costs, optimiser_steps, price_lines
 from selfimprove.records import Example, Prompt, as_messages
 from selfimprove.trial import Trial, copies_for, interval, try_scripted
 
@@ -141,11 +141,6 @@ def test_what_could_not_be_tried_is_said_and_not_counted_as_nothing(checked):
     assert next(line for line in lines if line.startswith("round 1 learn")).rstrip().endswith("?")
     assert any("gave a row; its time is not in the sum" in line for line in lines)
     assert any("price     unknown: set gpu_hour_price" in line for line in lines)
-
-
-@pytest.mark.parametrize(("value", "said"), [(0, "-"), (None, "?"), (999, "999 B"), (1234, "1.23 kB"), (5e9, "5 GB")])
-def test_sizes(value, said):
-    assert size(value) == said
 
 
 def test_spans():

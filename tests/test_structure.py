@@ -18,7 +18,7 @@ LEVELS = [
     {"records", "errors"},
     {"config", "files", "ledger", "store", "spending", "resources", "progress"},
     {"models", "chat", "embedded", "sources", "engines", "verify", "search", "judges"},
-    {"run", "runtime"},
+    {"run", "runtime", "contract"},
     {"methods", "building", "training", "evaluation"},
     {"plan", "stages", "loop", "trial", "price", "estimate", "reporting", "train_sft", "train_dpo"},
     {"cli"},

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from selfimprove.building.texts import Texts
-from selfimprove.building.words import WordNumbers, hash_runs, words
+from selfimprove.building.words import WordNumbers, hash_runs
 from selfimprove.errors import ConfigError, missing_package
+from selfimprove.sources.overlap import words
 
 SHINGLE = 5
 SIDE = 128

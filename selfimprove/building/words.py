@@ -1,36 +1,18 @@
-"""Words of a text, and runs of n words as 8-byte numbers, many texts at a time.
+"""Runs of n words as 8-byte numbers, many texts at a time.
 
 Two runs get the same number where they are the same words; different runs share one by chance with a probability
 of about 2^-64. The numbers depend on nothing but the words: no process-wide seed of Python's `hash` is in them.
 """
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-WORD = re.compile(r"\d+(?:\.\d+)?|[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|[-+*/=<>^%$\\]")
-"""A number, one Chinese or Japanese character, a word, or one sign of a calculation."""
-
-ASCII_WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[-+*/=<>^%$\\]")
-"""The same for lower-case ASCII, in half the time."""
-
 VOCABULARY = 100_000
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.uint64(33))
-
-
-def words(text: str) -> list[str]:
-    """Return the words, numbers and signs of calculation of a text; case, punctuation and white space do not count.
-
-    Signs count because 4 - 2 and 4 + 2 are different questions.
-    """
-    if text.isascii():
-        return ASCII_WORD.findall(text.lower())
-    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 class WordNumbers:

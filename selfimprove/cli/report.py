@@ -14,8 +14,8 @@ def report(
 
     The file needs no server and no network, so that it can be mailed.
     """
-    from selfimprove.reporting.page.wording import size
     from selfimprove.reporting.report import write_report
+    from selfimprove.reporting.table import told_size
 
     path = write_report(run, output)
-    typer.echo(f"report: {path} ({size(path.stat().st_size)})")
+    typer.echo(f"report: {path} ({told_size(path.stat().st_size)})")

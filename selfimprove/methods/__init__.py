@@ -14,15 +14,15 @@ from types import ModuleType
 from typing import Any
 
 from selfimprove.config import fill, options_of
+from selfimprove.contract import check_calls, check_results
 from selfimprove.errors import ConfigError, did_you_mean
 from selfimprove.files import load_python
-from selfimprove.methods._checked import check_calls, check_results
 from selfimprove.records import KINDS, Prompt
 
 
 def method_names() -> list[str]:
     """Return the names of all shipped methods."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load_method(name: str, where: str = "recipe") -> ModuleType:

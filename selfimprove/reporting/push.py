@@ -17,7 +17,7 @@ from selfimprove.config import fill
 from selfimprove.errors import ConfigError, SelfImproveError, did_you_mean
 from selfimprove.reporting.parcels.hub import Hub, Pushed
 from selfimprove.reporting.parcels.parcel import WHATS, Parcel, pack
-from selfimprove.reporting.table import table
+from selfimprove.reporting.table import table, told_size
 from selfimprove.store import Store
 
 
@@ -125,13 +125,3 @@ def command(run_folder: Path, push: Push) -> str:
 def told(pushed: Pushed) -> str:
     """Return where a push arrived, in a line."""
     return f"pushed: {pushed.url} (commit {pushed.commit[:12]}, {'private' if pushed.private else 'public'})"
-
-
-def told_size(count: int) -> str:
-    """Return a number of bytes as a person reads it, in powers of 1000."""
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"

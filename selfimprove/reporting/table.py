@@ -26,6 +26,18 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
     return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines]
 
 
+def told_size(count: int | None) -> str:
+    """Return a number of bytes as a person reads it, in powers of 1000; `?` for one that is not known."""
+    if count is None:
+        return "?"
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
 def _numeric(cell: str) -> bool:
     plain = re.sub(r" (?:[kMGT]?B|%)$|[,%]", "", cell.strip("+-"))
     return cell in ("-", "?") or plain.replace(".", "", 1).strip().isdigit()

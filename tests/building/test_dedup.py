@@ -13,8 +13,8 @@ from selfimprove.building import near
 from selfimprove.building.dedup import find_duplicates
 from selfimprove.building.near import SIDE, Signatures, band_width, meeting_probability, minhash
 from selfimprove.building.texts import Texts, texts_of
-from selfimprove.building.words import words
 from selfimprove.errors import ConfigError, DataError
+from selfimprove.sources.overlap import words
 
 small = st.sampled_from(["yes", "no", "Yes", " yes\n", "y es", "caf\u00e9", "cafe\u0301"])
 examples = st.builds(lambda p, c: {"prompt": p, "completion": c}, small, small)

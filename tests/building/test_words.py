@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfimprove.building.words import WORD, WordNumbers, hash_runs, words
+from selfimprove.building.words import WordNumbers, hash_runs
+from selfimprove.sources.overlap import WORD, words
 
 texts_of_words = st.lists(st.lists(st.sampled_from(["a", "b", "c"]), max_size=7), max_size=6)
 

@@ -12,7 +12,7 @@ from selfimprove.errors import ConfigError, DataError
 from selfimprove.evaluation.heldout import read_items
 from selfimprove.files import read_json
 from selfimprove.ledger import Ledger
-from selfimprove.reporting.page.wording import clip, clock, duration, figure, size
+from selfimprove.reporting.page.wording import clip, clock, duration, figure
 from selfimprove.reporting.report import LARGEST, TEMPLATES, Limits, write_report
 
 SECTIONS = ["accuracy", "funnel", "training", "drift", "changes", "preview", "rows", "spending", "configuration"]
@@ -369,7 +369,6 @@ def test_numbers_are_written_as_people_write_them():
     assert lengths == ["0.8 s", "1 min 00 s", "4 min 21 s", "1 h 05 min"]
     assert clock("2026-11-22T07:30:07+00:00") == "2026-11-22 07:30 UTC" and clock("once") == "once"
     assert clip("abcdef", 4) == "abcd… (2 more characters)" and clip("abcd", 4) == "abcd"
-    assert size(900) == "1 kB" and size(1_250_000) == "1.2 MB"
 
 
 def test_rounding_noise_is_no_drift(tmp_path):

@@ -15,7 +15,8 @@ from selfimprove.files import file_digest, read_jsonl
 from selfimprove.reporting.parcels import hub as way
 from selfimprove.reporting.parcels.origin import EMBEDDED
 from selfimprove.reporting.parcels.parcel import pack
-from selfimprove.reporting.push import Push, push_folder, push_run, told_size
+from selfimprove.reporting.push import Push, push_folder, push_run
+from selfimprove.reporting.table import told_size
 
 HOME = Path.home()
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<:DeprecationWarning")  # of the client to its transport

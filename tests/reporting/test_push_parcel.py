@@ -13,7 +13,8 @@ from finished_folder import POLICIES, make_folder
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.reporting.parcels.hub import seconds_of
 from selfimprove.reporting.parcels.parcel import Upload, pack, refuse_leaks
-from selfimprove.reporting.push import Push, check_push, command, told_size
+from selfimprove.reporting.push import Push, check_push, command
+from selfimprove.reporting.table import told_size
 
 # What can be pushed of a run
 

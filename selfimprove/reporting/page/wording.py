@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from selfimprove.progress import clock as elapsed
+
 
 def clock(time: str) -> str:
     """Return an ISO time to the minute: `2026-11-22 07:30 UTC`; what is no time comes back as it is."""
@@ -15,14 +17,7 @@ def clock(time: str) -> str:
 
 def duration(seconds: float) -> str:
     """Return a length of time in its two largest units: `1 h 04 min`, `4 min 21 s`, `0.8 s`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+    return f"{seconds:.1f} s" if seconds < 10 else elapsed(seconds)
 
 
 def figure(value: Any) -> str:
@@ -64,8 +59,3 @@ def probability(p: float) -> str:
 def clip(text: str, limit: int) -> str:
     """Return a text cut to `limit` characters, with how many are missing."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
-
-
-def size(number: int) -> str:
-    """Return a number of bytes as people read it."""
-    return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{max(1, round(number / 1e3))} kB"

@@ -14,7 +14,7 @@ from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError, MethodError
 from selfimprove.records import KINDS, Row, Skip
 
-CALLS = {"collect": 3, "collect_all": 3, "learn": 3, "assemble": 2}
+CALLS = {"collect": 3, "collect_all": 3, "judge": 4, "learn": 3, "assemble": 2}
 """The functions of a method with the number of their arguments; all but assemble are coroutines."""
 
 SIDES = ("completion", "chosen", "rejected")
