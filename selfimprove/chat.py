@@ -15,6 +15,9 @@ from selfimprove.records import Message
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """One of these holds a tokenizer's vocabulary."""
 
+TEXT = "text"
+"""The role of a message that is no turn of a conversation but plain text."""
+
 _SENTINEL = "\u2316answer\u2316"
 _END_TOKENS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
@@ -58,13 +61,16 @@ def require_chat_template(tokenizer: Any, where: str) -> None:
 def render_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Return the token ids of a conversation, ready for the model to go on.
 
-    A conversation that ends with the assistant's message is continued: its turn stays open. Raises DataError
-    where the chat template refuses the conversation (for example two user turns in a row).
+    A conversation that ends with the assistant's message is continued: its turn stays open. One message of role
+    `text` is plain text, continued as it stands (few-shot prompts, base models). Raises DataError where the chat
+    template refuses the conversation (for example two user turns in a row).
     """
     from jinja2.exceptions import TemplateError
 
     if not messages:
         raise DataError("a conversation needs at least one message")
+    if is_plain_text(messages):
+        return [int(token) for token in tokenizer.encode(messages[0]["content"])]
     going_on = messages[-1]["role"] == "assistant"
     try:
         ids = tokenizer.apply_chat_template(
@@ -77,6 +83,11 @@ def render_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     except (TemplateError, ValueError) as error:
         raise DataError(f"the chat template refuses this conversation: {error}") from None
     return [int(token) for token in ids]
+
+
+def is_plain_text(messages: Sequence[Message]) -> bool:
+    """Return whether a conversation is one message of role `text`: a text to be continued, without a chat template."""
+    return len(messages) == 1 and messages[0]["role"] == TEXT
 
 
 def completion_ids(

@@ -93,6 +93,21 @@ class Hygiene:
 
 
 @dataclass(frozen=True)
+class Sandbox:
+    """Where generated code runs, and what it may use."""
+
+    name: str = "auto"  # auto: the strongest that works here; zygote, wasi, landlock, remote, or rlimits
+    trust_the_code: bool = False  # rlimits isolates nothing: it runs only where this says that the code is trusted
+    url: str | None = None  # of a remote sandbox service
+    slots: int | None = None  # programs that run at once; None: two a core
+    seconds: float = 5.0  # longest run of one program, wall clock
+    memory_mb: int = 512  # largest memory of one program
+    preload: list[str] = field(default_factory=list)  # packages that every program finds imported, such as numpy
+    aggregate: str = "all"  # score of tests: all (1 where every test passes, else 0), or fraction of those that pass
+    runs: int = 1  # times that a passing program is run; 2 tells flaky programs
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything a run depends on."""
 
@@ -108,6 +123,7 @@ class Recipe:
     train_by_round: dict[int, dict[str, Any]] = field(default_factory=dict)  # round: train options that differ there
     collect: Collect = field(default_factory=Collect)  # window, failure policy
     hygiene: Hygiene = field(default_factory=Hygiene)  # duplicates, contamination, length balance of the rows
+    sandbox: Sandbox = field(default_factory=Sandbox)  # where generated code runs, its limits
     evaluate: Evaluate = field(default_factory=Evaluate)  # lengths, samples, patience
     watch: Watch = field(default_factory=Watch)  # drift of the policy, its limits, what a breach does
     budget: Budget = field(default_factory=Budget)  # tokens, hours, money
@@ -126,7 +142,7 @@ class Recipe:
 MAY_CHANGE = (
     "rounds", "output", "export", "collect.window", "collect.on_failure", "evaluate.patience",
     "watch.limits", "watch.judge_against_truth", "watch.on_breach", "budget", "gpu_hour_price", "push",
-    "train.report_to", "train.project", "train.run_name",
+    "train.report_to", "train.project", "train.run_name", "sandbox.name", "sandbox.url", "sandbox.slots",
 )  # fmt: skip
 """Keys that a resumed run may change: they decide how far and how fast, not what the rows are."""
 
@@ -135,6 +151,7 @@ SMALLEST = {
     "rounds": 0, "prompts_per_round": 1, "collect.window": 1, "collect.shard_rows": 1, "evaluate.max_tokens": 1,
     "evaluate.samples": 0, "evaluate.temperature": 0, "evaluate.limit": 1, "evaluate.patience": 1, "hygiene.ngram": 1,
     "budget.max_tokens": 1, "budget.max_hours": 0, "budget.max_cost": 0, "gpu_hour_price": 0,
+    "sandbox.slots": 1, "sandbox.memory_mb": 16, "sandbox.runs": 1,
 }  # fmt: skip
 """The smallest value of every number that cannot be any number."""
 
@@ -271,6 +288,8 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
     for section, key, known in (
         ("hygiene", "dedup", (None, "exact", "near")),
         ("watch", "on_breach", ("stop", "roll_back", "note")),
+        ("sandbox", "name", ("auto", "zygote", "wasi", "landlock", "remote", "rlimits")),
+        ("sandbox", "aggregate", ("all", "fraction")),
     ):
         found = getattr(getattr(recipe, section), key)
         if found not in known:

@@ -32,6 +32,7 @@ from selfimprove.spending import devices
 from selfimprove.training.job import EVENTS, Job
 from selfimprove.training.launch import run_job
 from selfimprove.trial import PROMPTS, Trial, copies_for, interval, try_method
+from selfimprove.verify import Verifiers
 
 STEPS = 4
 """Optimiser steps of the tried training; the first one warms up and is not counted."""
@@ -100,13 +101,12 @@ async def heldout_tokens(
     items = list(islice(next(iter(heldout.values()), []), PROMPTS))
     with tempfile.TemporaryDirectory(prefix="selfimprove-trial-") as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        run = Run(checked.recipe, 0, policy, policy, policy, engine, ledger, {})
+        run = Run(checked.recipe, 0, policy, policy, policy, engine, ledger, Verifiers(checked.recipe.sandbox))
         try:
             found = await asyncio.gather(*(measure_item(run, prompt) for prompt in items))
             return [float(item.tokens) for rows in found for item in rows if isinstance(item, Item)]
         finally:
-            for verifier in run.verifiers.values():
-                verifier.close()
+            run.verifiers.close()
             ledger.close()
 
 

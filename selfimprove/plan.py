@@ -138,7 +138,7 @@ async def inspect_data(checked: Plan, heldout: dict[str, list[Prompt]], grade_al
             f"{checked.where}: {len(shared)} held-out items are also training prompts ({examples}); "
             "take them out of one side, or the accuracy measures memory"
         )
-    bad = [(prompt, verdict.reason) for prompt, verdict in await validate_gold(graded)]
+    bad = [(prompt, verdict.reason) for prompt, verdict in await validate_gold(graded, checked.recipe.sandbox)]
     if not grade_all and len(bad) > GOLD_SHARE * len(graded):
         prompt, reason = bad[0]
         raise DataError(

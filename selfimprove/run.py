@@ -14,8 +14,9 @@ from selfimprove.errors import TrainError
 from selfimprove.ledger import Ledger
 from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
 from selfimprove.store import Rows
-from selfimprove.verify import Verifier, verifier
+from selfimprove.verify import Verifiers
 from selfimprove.verify.pool import WORKER
+from selfimprove.verify.sandbox import Limits, Outcome, Program, limits_of
 
 Train = Callable[..., Awaitable[Policy]]
 
@@ -75,7 +76,7 @@ class Run:
     base: Policy
     engine: EngineOnDemand
     ledger: Ledger
-    verifiers: dict[str, Verifier]
+    verifiers: Verifiers
     stored: Callable[[int], Rows] = lambda round: Rows()
     trainer: Train | None = None
 
@@ -139,25 +140,53 @@ class Run:
 
     def answer(self, prompt: Prompt, text: str) -> str | None:
         """Return the final answer in a text as the prompt's verifier reads it, None where there is none."""
-        return self._verifier(prompt).extract(text)
+        return self.verifiers.of(prompt).extract(text)
 
     async def check(self, prompt: Prompt, text: str) -> Verdict:
         """Return the verifier's verdict on a text; its score is None where the verifier could not tell.
 
         What a worker process said is kept in the ledger, because its time limit may fall otherwise next time.
         """
-        grader = self._verifier(prompt)
+        grader = self.verifiers.of(prompt)
         runtime.count("check")
 
         async def ask() -> tuple[Any, bool]:
             verdict = await grader.grade(prompt, text)
             return verdict.to_row(), verdict.source.endswith(WORKER)
 
-        asked = {"verifier": prompt.verifier, "gold": prompt.gold, "text": text, "meta": digest(prompt.meta)}
+        asked = self.verifiers.request(prompt, text)
         row = await self.ledger.answer(
             digest(["check", asked]), ask, kind="check", prompt=prompt.id, purpose="check", request=asked
         )
         return Verdict.from_row(row)
+
+    async def execute(self, prompt: Prompt, program: Program, *, purpose: str = "execute", path: str = "") -> Outcome:
+        """Run a program in the recipe's sandbox on a prompt's behalf and return how it ended.
+
+        Kept in the ledger: a program whose time limit fell once is not run again. Raises SandboxError where this
+        machine has no sandbox that may run it.
+        """
+        runtime.count("execute")
+
+        async def ask() -> tuple[Any, bool]:
+            return (await self.verifiers.sandbox.execute(program)).to_row(), True
+
+        asked = program.to_row()
+        row = await self.ledger.answer(
+            digest(["execute", asked]),
+            ask,
+            kind="execute",
+            prompt=prompt.id,
+            purpose=purpose,
+            path=path,
+            request=asked,
+        )
+        return Outcome.from_row(row)
+
+    @property
+    def limits(self) -> Limits:
+        """What the recipe lets a program use."""
+        return limits_of(self.recipe.sandbox)
 
     def measure(self, name: str, value: float) -> None:
         """Add a value to the mean `name` that the round reports."""
@@ -187,11 +216,6 @@ class Run:
     def training_with(self, trainer: Train) -> "Run":
         """Return the run as `learn` sees it."""
         return replace(self, trainer=trainer)
-
-    def _verifier(self, prompt: Prompt) -> Verifier:
-        if prompt.verifier not in self.verifiers:
-            self.verifiers[prompt.verifier] = verifier(prompt.verifier)
-        return self.verifiers[prompt.verifier]
 
     async def _answer(
         self,

@@ -37,6 +37,7 @@ from selfimprove.spending import Meter, devices
 from selfimprove.store import Rows, RowWriter, Store
 from selfimprove.training.job import Job, Result
 from selfimprove.training.launch import run_job
+from selfimprove.verify import Verifiers
 
 
 class DriftStop(Exception):
@@ -51,7 +52,7 @@ class Stages:
         self.plan, self.recipe, self.store, self.say = checked, checked.recipe, store, say
         self.ledger = Ledger(self.recipe.ledger or store.folder / "ledger.sqlite")
         self.engine = EngineOnDemand(open_engine(self.recipe.engine))
-        self.verifiers: dict[str, Any] = {}
+        self.verifiers = Verifiers(self.recipe.sandbox)
         price = self.recipe.gpu_hour_price
         self.meter = Meter(
             store.folder / "spending.json",
@@ -68,8 +69,7 @@ class Stages:
     async def close(self) -> None:
         """Stop the engine and the verifiers, and close the ledger."""
         await self.engine.close()
-        for verifier in self.verifiers.values():
-            verifier.close()
+        self.verifiers.close()
         self.ledger.close()
 
     async def collect(self, run: Run, total: int) -> int:

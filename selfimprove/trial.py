@@ -9,7 +9,6 @@ from itertools import chain, islice
 from math import ceil, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
@@ -18,6 +17,7 @@ from selfimprove.plan import Plan
 from selfimprove.records import Prompt, Row, Skip
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.runtime import Outcome, drive
+from selfimprove.verify import Verifiers
 
 PROMPTS = 8
 IN_FLIGHT = 64
@@ -70,7 +70,7 @@ async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copi
     prompts = list(islice(checked.prompts(1), PROMPTS))
     with tempfile.TemporaryDirectory(prefix="selfimprove-trial-") as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        verifiers: dict[str, Any] = {}
+        verifiers = Verifiers(checked.recipe.sandbox)
         began = time.monotonic()
         try:
             run = Run(checked.recipe, 1, policy, policy, policy, engine, ledger, verifiers)
@@ -84,8 +84,7 @@ async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copi
                 trial.written.append(sum(len(str(row.to_row())) for row in outcome.rows))
             _count(trial, ledger, prompts, copies)
         finally:
-            for verifier in verifiers.values():
-                verifier.close()
+            verifiers.close()
             ledger.close()
     return trial
 

@@ -13,6 +13,7 @@ from selfimprove.errors import EngineError
 from selfimprove.ledger import Ledger
 from selfimprove.records import Prompt, as_messages
 from selfimprove.run import EngineOnDemand, Run, derive_seed, request_row
+from selfimprove.verify import Verifiers
 
 BASE = Policy("scripted", None, "base")
 PROMPT = Prompt("p", as_messages("What is 2 + 2?"), gold="4")
@@ -26,13 +27,12 @@ def with_run(tmp_path, scene, **engine):
         ledger = Ledger(tmp_path / "ledger.sqlite")
         on_demand = EngineOnDemand(open_engine({"name": "scripted", **engine}))
         recipe = make_recipe({"method": "raft", "prompts": "none"}, "test")
-        run = Run(recipe, 1, BASE, BASE, BASE, on_demand, ledger, {})
+        run = Run(recipe, 1, BASE, BASE, BASE, on_demand, ledger, Verifiers())
         try:
             return await scene(run)
         finally:
             await on_demand.close()
-            for verifier in run.verifiers.values():
-                verifier.close()
+            run.verifiers.close()
             ledger.close()
 
     return asyncio.run(play())

@@ -13,7 +13,7 @@ from selfimprove.ledger import Ledger
 from selfimprove.records import Prompt
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.store import Store
-from selfimprove.verify import Verifier
+from selfimprove.verify import Verifiers
 
 
 async def evaluate_policy(
@@ -30,14 +30,13 @@ async def evaluate_policy(
         return marker
     ledger = Ledger(recipe.ledger or store.folder / "ledger.sqlite")
     engine = EngineOnDemand(open_engine(recipe.engine))
-    verifiers: dict[str, Verifier] = {}
+    verifiers = Verifiers(recipe.sandbox)
     try:
         run = Run(recipe, 0, policy, policy, policy, engine, ledger, verifiers)
         return await measure_policy(run, heldout, store)
     finally:
         await engine.close()
-        for verifier in verifiers.values():
-            verifier.close()
+        verifiers.close()
         ledger.close()
 
 

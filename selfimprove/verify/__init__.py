@@ -5,24 +5,28 @@ tell (a gold answer it cannot read, a timeout), the verdict's score is None and 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
+from selfimprove.config import Sandbox as SandboxOptions
+from selfimprove.config import digest
 from selfimprove.errors import ConfigError, did_you_mean
 from selfimprove.records import Prompt, Verdict
+from selfimprove.verify.sandbox import open_sandbox
 
-FILES = {"answer": "answers", "gym": "gym", "exact": "exact"}
-"""Name in a recipe: file in this folder; each file has `make() -> Verifier`."""
+FILES = {"answer": "answers", "gym": "gym", "exact": "exact", "tests": "tests"}
+"""Name in a recipe: file in this folder; each file has `make(sandbox, options) -> Verifier`."""
 
 IN_FLIGHT = 64
 """Gold answers that `validate_gold` grades at once."""
 
 
 class Verifier(Protocol):
-    """What every verifier can do."""
+    """What every verifier can do; `settings` are the options that its verdicts depend on."""
 
     name: str
+    settings: Mapping[str, Any]
 
     def extract(self, text: str) -> str | None:
         """Return the final answer of a text in a form that can be voted on, None where there is none."""
@@ -37,25 +41,48 @@ class Verifier(Protocol):
         """Stop worker processes; safe to call twice, and the verifier starts them again when asked again."""
 
 
-def verifier(name: str) -> Verifier:
-    """Return the verifier of that name; raises ConfigError where there is none."""
-    if name not in FILES:
-        raise ConfigError(f"there is no verifier '{name}'{did_you_mean(name, FILES)}")
-    return import_module(f"selfimprove.verify.{FILES[name]}").make()
+class Verifiers:
+    """The verifiers of a run, each made when first asked for, and the one sandbox in which they run code."""
+
+    def __init__(self, options: SandboxOptions | None = None) -> None:
+        """Prepare; nothing is started. `options` are the recipe's `sandbox` section."""
+        self.options = options or SandboxOptions()
+        self.sandbox = open_sandbox(self.options)
+        self._made: dict[str, Verifier] = {}
+
+    def of(self, prompt: Prompt) -> Verifier:
+        """Return the verifier that a prompt names; raises ConfigError where there is none of that name."""
+        name = prompt.verifier
+        if name not in FILES:
+            raise ConfigError(f"there is no verifier '{name}'{did_you_mean(name, FILES)}")
+        if name not in self._made:
+            self._made[name] = import_module(f"selfimprove.verify.{FILES[name]}").make(self.sandbox, self.options)
+        return self._made[name]
+
+    def request(self, prompt: Prompt, text: str) -> dict[str, Any]:
+        """Return all that a verdict depends on as plain JSON types: what the ledger knows it by."""
+        asked = {"verifier": prompt.verifier, "gold": prompt.gold, "text": text, "meta": digest(prompt.meta)}
+        return {**asked, **self.of(prompt).settings}
+
+    def close(self) -> None:
+        """Stop every worker process; safe to call twice, and whatever is asked again starts again."""
+        for each in self._made.values():
+            each.close()
+        self.sandbox.close()
 
 
-async def validate_gold(prompts: Iterable[Prompt]) -> list[tuple[Prompt, Verdict]]:
+async def validate_gold(
+    prompts: Iterable[Prompt], options: SandboxOptions | None = None
+) -> list[tuple[Prompt, Verdict]]:
     """Return the prompts whose gold answer their verifier does not grade 1.0, with its verdict, in order.
 
     Streams: only the rows that fail are kept. A prompt without a gold answer fails with reason "no_gold".
     """
-    made: dict[str, Verifier] = {}
+    verifiers = Verifiers(options)
     failed: list[tuple[Prompt, Verdict]] = []
 
     async def check(prompt: Prompt) -> tuple[Prompt, Verdict]:
-        if prompt.verifier not in made:
-            made[prompt.verifier] = verifier(prompt.verifier)
-        return prompt, await made[prompt.verifier].grade_gold(prompt)
+        return prompt, await verifiers.of(prompt).grade_gold(prompt)
 
     try:
         waiting: list[Prompt] = []
@@ -66,8 +93,7 @@ async def validate_gold(prompts: Iterable[Prompt]) -> list[tuple[Prompt, Verdict
                 waiting.clear()
         failed += _not_right(await asyncio.gather(*map(check, waiting)))
     finally:
-        for each in made.values():
-            each.close()
+        verifiers.close()
     return failed
 
 

@@ -7,8 +7,9 @@ not done ('12 - 4' for 8) is wrong.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from selfimprove.errors import missing_package
 from selfimprove.records import Prompt, Verdict
@@ -23,6 +24,7 @@ class Answers:
     """Right where the final answer of a text equals the gold answer."""
 
     name = "answer"
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, pool: Callable[[], Pool] = shared_pool) -> None:
         """Take where the workers come from; they start when the first formula has to be compared."""
@@ -129,6 +131,6 @@ def _is_ratio(text: str) -> bool:
     return re.fullmatch(r"\d+(?::\d+){1,2}", text) is not None
 
 
-def make() -> Answers:
+def make(*_: object) -> Answers:
     """Return the verifier."""
     return Answers()

@@ -1,6 +1,8 @@
 """The plainest verifier: the whole answer is the gold text, white space around it aside."""
 
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from selfimprove.records import Prompt, Verdict
 
@@ -9,6 +11,7 @@ class Exact:
     """Right where the answer is the gold text: upper and lower case count, outer white space does not."""
 
     name = "exact"
+    settings: Mapping[str, Any] = {}
 
     def extract(self, text: str) -> str | None:
         """Return the text without outer white space, None where nothing is left."""
@@ -31,6 +34,6 @@ class Exact:
         """Do nothing: there is nothing to stop."""
 
 
-def make() -> Exact:
+def make(*_: object) -> Exact:
     """Return the verifier."""
     return Exact()

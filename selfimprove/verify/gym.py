@@ -7,8 +7,9 @@ final answer is tried, and the text as a whole.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from selfimprove.errors import DataError, missing_package
 from selfimprove.records import Prompt, Verdict
@@ -26,6 +27,7 @@ class Gym:
     """Right where the task's own scorer gives full marks."""
 
     name = "gym"
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, pool: Callable[[], Pool] = shared_pool) -> None:
         """Take where the workers come from; they start when the first answer is graded."""
@@ -93,6 +95,6 @@ def _readings(prompt: Prompt, text: str) -> list[str]:
     return [reading for reading in dict.fromkeys((text, found or "")) if reading]
 
 
-def make() -> Gym:
+def make(*_: object) -> Gym:
     """Return the verifier."""
     return Gym()

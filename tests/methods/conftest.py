@@ -11,6 +11,7 @@ from selfimprove.engines.base import Policy
 from selfimprove.ledger import Ledger
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.runtime import drive
+from selfimprove.verify import Verifiers
 
 BASE = Policy("scripted", None, "base")
 
@@ -33,13 +34,12 @@ def collect(tmp_path):
             ledger = Ledger(tmp_path / f"ledger-{len(list(tmp_path.iterdir()))}.sqlite")
             on_demand = EngineOnDemand(open_engine({"name": "scripted", "answers": answers, **engine}))
             policy = Policy("scripted", "adapter", f"round-{round - 1}") if round > 1 else BASE
-            run = Run(recipe, round, policy, BASE, BASE, on_demand, ledger, {})
+            run = Run(recipe, round, policy, BASE, BASE, on_demand, ledger, Verifiers())
             try:
                 await drive(prompts, lambda prompt: module.collect(config, run, prompt), emit)
             finally:
                 await on_demand.close()
-                for verifier in run.verifiers.values():
-                    verifier.close()
+                run.verifiers.close()
                 ledger.close()
 
         asyncio.run(scene())

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from selfimprove.records import Prompt
 from selfimprove.sources import load_prompts, normalized_text
-from selfimprove.verify import validate_gold, verifier
+from selfimprove.verify import Verifiers, validate_gold
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "data" / "arithmetic"
@@ -40,7 +41,7 @@ def test_sizes_and_kinds():
 def test_every_gold_and_every_solution_is_right():
     prompts = prompts_of("train") + prompts_of("heldout")
     assert asyncio.run(validate_gold(prompts)) == []
-    answers = verifier("answer")
+    answers = Verifiers().of(Prompt("p", (), verifier="answer"))
 
     async def grade_solutions():
         return [await answers.grade(prompt, prompt.solution or "") for prompt in prompts]

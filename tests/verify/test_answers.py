@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from selfimprove.errors import ConfigError
 from selfimprove.records import Prompt
-from selfimprove.verify import validate_gold, verifier
+from selfimprove.verify import Verifiers, validate_gold
 from selfimprove.verify.answers import Answers, compare
 from selfimprove.verify.extraction import TAIL, boxed, canonical, find_answer
 from selfimprove.verify.numbers import find_numbers, number_words, spell, whole_number
@@ -240,7 +240,7 @@ def test_missing_gold_is_no_zero():
 
 def test_unknown_verifier_names_the_nearest():
     with pytest.raises(ConfigError, match="no verifier 'answers'; did you mean 'answer'"):
-        verifier("answers")
+        Verifiers().of(Prompt("p", (), verifier="answers"))
 
 
 def test_math_verify_is_asked_for_only_where_it_is_needed(monkeypatch):
@@ -251,7 +251,7 @@ def test_math_verify_is_asked_for_only_where_it_is_needed(monkeypatch):
 
 
 def test_the_exact_verifier_compares_whole_texts():
-    exact = verifier("exact")
+    exact = Verifiers().of(Prompt("p", (), verifier="exact"))
     assert asyncio.run(exact.grade(task("Yes\n"), "  Yes ")).score == 1.0
     assert asyncio.run(exact.grade(task("Yes"), "yes")).score == 0.0
     assert asyncio.run(exact.grade(task("Yes"), " ")).reason == "no_answer"

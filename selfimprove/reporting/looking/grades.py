@@ -12,7 +12,7 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.ledger import LedgerReader
 from selfimprove.records import Prompt, Verdict
 from selfimprove.sources import load_prompts
-from selfimprove.verify import Verifier, verifier
+from selfimprove.verify import Verifiers
 
 REMEMBERED = 10_000
 """Prompts that are kept in memory; a source is read again where an earlier one is asked for."""
@@ -62,7 +62,7 @@ class Grades:
         self.reader = reader
         self.trained = PromptFinder([recipe.prompts], where)
         self.held = PromptFinder([*recipe.heldout.values()], where)
-        self._verifiers: dict[str, Verifier] = {}
+        self._verifiers = Verifiers(recipe.sandbox)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -71,8 +71,7 @@ class Grades:
 
     def __exit__(self, *exception: object) -> None:
         """Stop the verifiers."""
-        for each in self._verifiers.values():
-            each.close()
+        self._verifiers.close()
         self._runner.close()
 
     def prompt(self, id: str, held: bool = False) -> Prompt | None:
@@ -83,15 +82,13 @@ class Grades:
         """Return the verdict on an answer; its score is None, with the reason, where there can be none."""
         if prompt is None:
             return Verdict(None, reason="no_prompt")
-        asked = {"verifier": prompt.verifier, "gold": prompt.gold, "text": text, "meta": digest(prompt.meta)}
-        known = self.reader.get(digest(["check", asked])) if self.reader else None
+        key = digest(["check", self._verifiers.request(prompt, text)])
+        known = self.reader.get(key) if self.reader else None
         if known is not None:
             return Verdict.from_row(known)
         if prompt.gold is None and prompt.verifier == "answer":
             return Verdict(None, reason="no_gold", source=prompt.verifier)
-        if prompt.verifier not in self._verifiers:
-            self._verifiers[prompt.verifier] = verifier(prompt.verifier)
-        return self._runner.run(self._verifiers[prompt.verifier].grade(prompt, text))
+        return self._runner.run(self._verifiers.of(prompt).grade(prompt, text))
 
     def quietly(self, id: str, text: str, held: bool = False) -> Verdict:
         """Return the verdict on an answer to the prompt of an id, or one that says why there is none."""
