@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from selfimprove.chat import is_plain_text
 from selfimprove.engines.base import Generate, Policy, Score, Usage
-from selfimprove.engines.parts.chat_api import chat_body, prompt_tokens_of, renormalised, samples_of
+from selfimprove.engines.parts.chat_api import (
+    as_chat,
+    chat_body,
+    prompt_tokens_of,
+    renormalised,
+    samples_of,
+    text_body,
+)
 from selfimprove.engines.parts.life import Life
 from selfimprove.engines.parts.link import Answer, Link
 from selfimprove.engines.parts.refusal import failed, refusal, unscored
@@ -194,10 +202,11 @@ class Server:
 
     async def _chat(self, request: Generate, model: str) -> list[Sample]:
         body = chat_body(request, model, vllm=self.vllm, extra=self.config.extra_body)
-        answer = await self.link.post("chat/completions", body)
+        plain = is_plain_text(request.messages)
+        answer = await self.link.post(*(("completions", text_body(body)) if plain else ("chat/completions", body)))
         if not answer.ok:
             return failed(request, self._explained(answer))
-        samples = samples_of(answer.body, request)
+        samples = samples_of(as_chat(answer.body) if plain else answer.body, request)
         if samples is None:
             return failed(request, self._odd(answer))
         self._odd_in_a_row = 0
@@ -218,7 +227,10 @@ class Server:
     def _explained(self, answer: Answer) -> str:
         """Return why a request failed; raises EngineError where no request for this model can succeed."""
         if answer.status == 404:
-            raise EngineError(f"the server at {self.url} does not know model '{self.model}' ({answer.problem})")
+            raise EngineError(
+                f"the server at {self.url} does not know model '{self.model}', or has no completions for it "
+                f"({answer.problem})"
+            )
         return answer.problem
 
     async def _choices_by_score(self, request: Generate, model: str) -> dict[str, float] | None:
@@ -257,9 +269,12 @@ class Server:
             tokenizer = await self._local_tokenizer(request.policy.base)
             return completion_ids(tokenizer, request.messages, request.completion, request.end)
         messages = [dict(message) for message in request.messages]
-        going_on = messages[-1]["role"] == "assistant"
-        rendered = {"add_generation_prompt": not going_on, "continue_final_message": going_on}
-        prompt = await self._tokenize({"model": model, "messages": messages} | rendered)
+        if is_plain_text(messages):
+            prompt = await self._tokenize({"model": model, "prompt": messages[0]["content"]})
+        else:
+            going_on = messages[-1]["role"] == "assistant"
+            rendered = {"add_generation_prompt": not going_on, "continue_final_message": going_on}
+            prompt = await self._tokenize({"model": model, "messages": messages} | rendered)
         text = {"model": model, "prompt": request.completion, "add_special_tokens": False}
         completion = await self._tokenize(text) if request.completion else []
         if request.end:

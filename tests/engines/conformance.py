@@ -150,6 +150,17 @@ async def check_continuing_differs_from_answering(engine: Engine, policy: Policy
     assert rest.text != (await one(engine, greedy(policy, STORY, max_tokens=8))).text
 
 
+@check("language")
+async def check_plain_text_is_continued_without_a_chat_template(engine: Engine, policy: Policy) -> None:
+    text = "Monday, Tuesday, Wednesday, Thursday,"
+    sample = await one(engine, greedy(policy, as_messages(text, role="text"), max_tokens=3))
+    assert "Friday" in sample.text, sample.text
+    scored = await engine.score(Score(policy, as_messages(text, role="text"), sample.text, end=False))
+    assert near(scored.total, sample.logprob, sample.tokens), (scored.total, sample)
+    turn = await engine.score(Score(policy, as_messages(text), sample.text, end=False))
+    assert scored.total > turn.total + 1, "as an answer to a question it is less likely"
+
+
 @check()
 async def check_unicode_goes_in_and_out(engine: Engine, policy: Policy) -> None:
     messages = as_messages("Répète : 数学 は 楽しい 🦊 e\u0301 \u202eabc\u202c  ﷽")

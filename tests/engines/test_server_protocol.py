@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from stand_in import ASK, POLICY, VLLM_MODELS, StandIn, conduct, said
 
 from selfimprove.engines.base import Generate, Policy, Score
-from selfimprove.engines.parts.chat_api import chat_body, first_token_choices, renormalised, samples_of
+from selfimprove.engines.parts.chat_api import (
+    TOP_LOGPROBS,
+    as_chat,
+    chat_body,
+    first_token_choices,
+    renormalised,
+    samples_of,
+    text_body,
+)
 from selfimprove.engines.server import Server
 from selfimprove.errors import EngineError
 from selfimprove.records import as_messages
@@ -93,6 +101,37 @@ def test_the_body_is_what_each_kind_of_server_understands():
     schema = Generate(POLICY, as_messages("hi"), json_schema={"type": "object"})
     assert chat_body(schema, "m", vllm=True, extra={})["structured_outputs"] == {"json": {"type": "object"}}
     assert chat_body(schema, "m", vllm=False, extra={})["response_format"]["json_schema"]["schema"]["type"] == "object"
+
+
+def test_plain_text_goes_to_text_completions_and_comes_back_in_chat_form():
+    ask = Generate(POLICY, as_messages("one, two,", role="text"), n=2, stop=("\n",), max_tokens=4)
+    body = text_body(chat_body(ask, "m", vllm=True, extra={}))
+    assert body["prompt"] == "one, two," and body["logprobs"] == 1 and body["stop"] == ["\n"] and body["n"] == 2
+    assert "messages" not in body and "top_logprobs" not in body
+    labels = Generate(POLICY, ask.messages, choices=("yes", "no"))
+    assert text_body(chat_body(labels, "m", vllm=False, extra={}))["logprobs"] == TOP_LOGPROBS
+    told = {
+        "tokens": [" three", ","],
+        "token_logprobs": [-0.5, -0.25],
+        "top_logprobs": [{" three": -0.5}, {",": -0.25}],
+    }
+    choices = [
+        {"index": 1, "text": " three,", "finish_reason": "length", "logprobs": told},
+        {"index": 0, "text": " 3", "finish_reason": "stop", "logprobs": None},
+    ]
+    first, second = samples_of(as_chat({"choices": choices}), ask)
+    assert (first.text, first.logprob, second.text, second.logprob, second.finish) == (
+        " 3",
+        None,
+        " three,",
+        -0.75,
+        "length",
+    )
+    verdict = {"text": "yes", "logprobs": {"token_logprobs": [-0.1], "top_logprobs": [{"yes": -0.1, "no": -2.4}]}}
+    [said] = samples_of(as_chat({"choices": [verdict]}), labels)
+    assert said.text == "yes" and said.choices["yes"] > said.choices["no"]
+    for broken in (None, [], {"choices": "x"}, {"choices": [{"text": 1}]}):
+        assert samples_of(as_chat(broken), ask) is None
 
 
 def test_answers_are_put_in_order_and_missing_ones_are_errors():

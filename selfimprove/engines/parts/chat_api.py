@@ -1,4 +1,4 @@
-"""The chat completions protocol: a request as JSON, an answer as samples; pure functions, no network."""
+"""The protocols of chat and of text completions: a request as JSON, an answer as samples; pure, no network."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -40,6 +40,34 @@ def chat_body(request: Generate, model: str, *, vllm: bool, extra: Mapping[str, 
         body["logprobs"] = True
     body |= _constraint(request, vllm)
     return {key: value for key, value in (body | dict(extra)).items() if value is not None}
+
+
+def text_body(chat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a text completion that asks what a chat body asks, for a conversation of plain text."""
+    body = {key: value for key, value in chat.items() if key not in ("messages", "logprobs", "top_logprobs")}
+    if chat.get("logprobs"):
+        body["logprobs"] = chat.get("top_logprobs", 1)
+    return body | {"prompt": chat["messages"][0]["content"]}
+
+
+def as_chat(body: Any) -> Any:
+    """Return a text completion's answer in the form of a chat answer; anything else comes back as it is."""
+    if not isinstance(body, Mapping) or not isinstance(body.get("choices"), list):
+        return body
+    return {**body, "choices": [_choice_as_chat(choice) for choice in body["choices"]]}
+
+
+def _choice_as_chat(choice: Any) -> Any:
+    if not isinstance(choice, Mapping) or not isinstance(choice.get("text"), str):
+        return choice
+    told = choice.get("logprobs") or {}
+    values = told.get("token_logprobs") or ()
+    candidates = told.get("top_logprobs") or [None] * len(values)
+    entries = [
+        {"logprob": value, "top_logprobs": [{"token": token, "logprob": each} for token, each in (top or {}).items()]}
+        for value, top in zip(values, candidates, strict=False)
+    ]
+    return {**choice, "message": {"content": choice["text"]}, "logprobs": {"content": entries}}
 
 
 def _constraint(request: Generate, vllm: bool) -> dict[str, Any]:
