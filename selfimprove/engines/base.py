@@ -29,7 +29,8 @@ class Policy:
 class Generate:
     """Ask a policy for `n` answers to a conversation.
 
-    Where the last message is the assistant's, it is continued (no end of turn is rendered) and the answer
+    A single message of role `text` is plain text that is continued as it stands, without a chat template. Where the
+    last message is the assistant's, it is continued (no end of turn is rendered) and the answer
     holds only what is new. `seed` is for the first answer; answer i uses seed + i. `choices` asks for one
     of the labels and fills `Sample.choices` with their log-probs; at most one of `choices`, `json_schema`
     and `regex` may be set. `logprobs` fills `Sample.token_logprobs`.
