@@ -43,6 +43,7 @@ class Evaluate:
     max_tokens: int = 256  # longest answer
     samples: int = 0  # sampled answers per item for pass@k and majority@k; 0: greedy only
     temperature: float = 0.7  # of those samples
+    with_method: bool = False  # also measure the method's own way to answer, where it has one (best-of, refining)
     limit: int | None = None  # items per set; None: all
     patience: int | None = None  # stop when the first set has not risen for so many rounds; None: never
 
@@ -331,7 +332,7 @@ def to_plain(value: Any) -> Any:
 def digest(value: Any, size: int = 16) -> str:
     """Return the hex digest of any plain value: equal values give equal digests, whatever the key order."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_inner_plain)
-    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
 def _inner_plain(value: Any) -> Any:

@@ -12,9 +12,9 @@ from typing import Any
 
 from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError, MethodError
-from selfimprove.records import KINDS, Row, Skip
+from selfimprove.records import KINDS, Row, Sample, Skip
 
-CALLS = {"collect": 3, "collect_all": 3, "judge": 4, "learn": 3, "assemble": 2}
+CALLS = {"collect": 3, "collect_all": 3, "answer": 3, "judge": 4, "learn": 3, "assemble": 2}
 """The functions of a method with the number of their arguments; all but assemble are coroutines."""
 
 SIDES = ("completion", "chosen", "rejected")
@@ -44,6 +44,7 @@ def check_results(module: ModuleType, name: str) -> None:
     checks = {
         "collect": partial(_checking, kind),
         "collect_all": partial(_checking, kind),
+        "answer": _checking_sample,
         "learn": _checking_policy,
         "assemble": _checking_rows,
     }
@@ -76,6 +77,17 @@ def _checking(kind: type[Row], what: str, function: Callable[..., Any]) -> Calla
 
 def _is_empty(text: Any) -> bool:
     return not isinstance(text, str) or not text.strip()
+
+
+def _checking_sample(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    async def checked(*values: Any) -> Sample:
+        sample = await function(*values)
+        if not isinstance(sample, Sample):
+            raise MethodError(f"{what} returned {sample!r:.80}; it must return a Sample, such as run.sample gives")
+        return sample
+
+    return checked
 
 
 def _checking_policy(what: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,8 @@ from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Generate, Policy
 from selfimprove.errors import EngineError, TrainError
-from selfimprove.evaluation.heldout import Item, measure_item
+from selfimprove.evaluation.heldout import Item, measure_answer, measure_item
+from selfimprove.evaluation.with_method import answer_of, heldout_run
 from selfimprove.files import to_line
 from selfimprove.ledger import Ledger
 from selfimprove.models import model_folder, policy_of
@@ -28,6 +29,7 @@ from selfimprove.progress import clock
 from selfimprove.records import Prompt, Row
 from selfimprove.reporting.table import table, told_size
 from selfimprove.run import EngineOnDemand, Run
+from selfimprove.runtime import drive
 from selfimprove.spending import devices
 from selfimprove.training.job import EVENTS, Job
 from selfimprove.training.launch import run_job
@@ -43,7 +45,10 @@ Range = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the trial gave: the method's part, tokens of a held-out answer, seconds of a start and of a step."""
+    """What the trial gave: the method's part, tokens of a held-out answer, seconds of a start and of a step.
+
+    `method_tokens` are what the method's own way to answer generates on top, where the recipe measures it.
+    """
 
     trial: Trial
     heldout_tokens: list[float]
@@ -53,6 +58,7 @@ class Measured:
     problem: str = ""
     memory: int = 0
     training_memory: int = 0
+    method_tokens: tuple[float, ...] = ()
 
 
 async def measure(checked: Plan, heldout: dict[str, list[Prompt]], say: Callable[[str], None]) -> Measured:
@@ -68,20 +74,21 @@ async def measure(checked: Plan, heldout: dict[str, list[Prompt]], say: Callable
         copies = copies_for(trial)
         if copies > 1:  # so few answers do not show the engine's speed
             trial = await try_method(checked, engine, policy, copies)
-        tokens = await heldout_tokens(checked, engine, policy, heldout)
+        tokens, own = await heldout_tokens(checked, engine, policy, heldout)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         await engine.sleep()
         rows = [row for rows in trial.rows for row in rows]
         if not rows:
             problem = "none of the tried prompts gave a row, so the training could not be tried"
-            return Measured(trial, tokens, start, problem=problem, memory=memory)
+            return Measured(trial, tokens, start, problem=problem, memory=memory, method_tokens=own)
         say(f"training {STEPS} steps on {len(rows)} rows ...")
         try:
             training_start, step = await asyncio.to_thread(try_training, checked, policy, rows)
         except TrainError as error:
-            return Measured(trial, tokens, start, problem=f"the training could not be tried: {error}", memory=memory)
+            problem = f"the training could not be tried: {error}"
+            return Measured(trial, tokens, start, problem=problem, memory=memory, method_tokens=own)
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        return Measured(trial, tokens, start, training_start, step, "", memory, children)
+        return Measured(trial, tokens, start, training_start, step, "", memory, children, own)
     finally:
         await engine.close()
 
@@ -96,18 +103,35 @@ async def warm_up(checked: Plan, engine: EngineOnDemand, policy: Policy) -> None
 
 async def heldout_tokens(
     checked: Plan, engine: EngineOnDemand, policy: Policy, heldout: dict[str, list[Prompt]]
-) -> list[float]:
-    """Return the generated tokens of the first items of the first held-out set."""
+) -> tuple[list[float], tuple[float, ...]]:
+    """Return the generated tokens of the first items of the first held-out set, and those of the method's answers.
+
+    The method's are what it asks for beyond the plain answer; none where the recipe does not measure it.
+    """
     items = list(islice(next(iter(heldout.values()), []), PROMPTS))
+    answer = answer_of(checked.recipe, checked.method, checked.config, checked.where)
     with tempfile.TemporaryDirectory(prefix="selfimprove-trial-") as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         run = Run(checked.recipe, 0, policy, policy, policy, engine, ledger, Verifiers(checked.recipe.sandbox))
         try:
             found = await asyncio.gather(*(measure_item(run, prompt) for prompt in items))
-            return [float(item.tokens) for rows in found for item in rows if isinstance(item, Item)]
+            plain = [float(item.tokens) for rows in found for item in rows if isinstance(item, Item)]
+            if answer is None:
+                return plain, ()
+            before = [generated(ledger, prompt) for prompt in items]
+            answering = heldout_run(run)
+            await drive(items, lambda prompt: measure_answer(answer, answering, prompt), lambda outcome: None)
+            after = [generated(ledger, prompt) for prompt in items]
+            return plain, tuple(now - then for now, then in zip(after, before, strict=True))
         finally:
             run.verifiers.close()
             ledger.close()
+
+
+def generated(ledger: Ledger, prompt: Prompt) -> float:
+    """Return the tokens that were generated on a prompt's behalf."""
+    entries = (entry for entry in ledger.entries(prompt.id) if entry.kind == "generate")
+    return float(sum(sample["tokens"] for entry in entries for sample in entry.answer))
 
 
 def try_training(checked: Plan, policy: Policy, rows: list[Row]) -> tuple[float, float]:
@@ -154,7 +178,7 @@ def stages(
     recipe, trial, speed = checked.recipe, found.trial, found.trial.speed or 1.0
     tokens, rows = (interval(trial.by_prompt(v)) for v in (trial.tokens, [len(found) for found in trial.rows]))
     sampled = times(tokens, len(trial.tokens) / max(trial.answers, 1))
-    greedy = interval(found.heldout_tokens)
+    greedy, own = interval(found.heldout_tokens), interval([*found.method_tokens])
     listed: list[tuple[str, Range, Range | None, Range | None]] = []
     for at in range(recipe.rounds + 1):
         if at:
@@ -164,7 +188,8 @@ def stages(
             listed.append((f"round {at} learn", (0, 0, 0), None, learning(checked, found, at, made)))
         items = sum(heldout.values()) * (1 + recipe.evaluate.samples)
         if items:
-            listed.append((f"round {at} evaluate", times(greedy, items), None, times(greedy, items / speed)))
+            tokens_asked = plus([times(greedy, items), times(own, sum(heldout.values()))])
+            listed.append((f"round {at} evaluate", tokens_asked, None, times(tokens_asked, 1 / speed)))
         watched = min(recipe.watch.prompts, next(iter(heldout.values()), prompts)) * recipe.watch.samples
         if watched:
             listed.append((f"round {at} watch", times(sampled, watched), None, times(sampled, watched / speed)))

@@ -12,12 +12,14 @@ from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.evaluation.watch import check_watch
+from selfimprove.evaluation.with_method import answer_of
 from selfimprove.methods import configure
 from selfimprove.records import Prompt
 from selfimprove.reporting.push import check_push
 from selfimprove.sources import load_prompts, normalized_text
 from selfimprove.training.args import check_options
 from selfimprove.verify import validate_gold
+from selfimprove.verify.asserts import shown
 
 GOLD_SAMPLE, GOLD_SHARE = 500, 0.02  # prompts graded before a run, and the share that may fail
 
@@ -92,6 +94,7 @@ def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> P
     open_engine(recipe.engine, where)  # only checks: nothing starts before its first request
     checked = Plan(recipe, module, config, where, folder)
     check_watch(recipe.watch, where)
+    answer_of(recipe, module, config, where)
     check_push(recipe.push, where)
     unknown = [number for number in recipe.train_by_round if not number >= 1]
     if unknown:
@@ -143,6 +146,6 @@ async def inspect_data(checked: Plan, heldout: dict[str, list[Prompt]], grade_al
         prompt, reason = bad[0]
         raise DataError(
             f"{checked.where}: the verifier cannot grade {len(bad)} of {len(graded)} gold answers (first: prompt "
-            f"{prompt.id}, gold {prompt.gold!r}: {reason}); `selfimprove validate` lists them all"
+            f"{prompt.id}, gold {shown(prompt.gold)}: {reason}); `selfimprove validate` lists them all"
         )
     return Inspection(count, bad)

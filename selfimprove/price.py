@@ -33,10 +33,13 @@ class Cost:
     disk: int | None = 0
 
 
-def costs(checked: Plan, trial: Trial, prompts: int, heldout: dict[str, int]) -> Iterator[Cost]:
+def costs(
+    checked: Plan, trial: Trial, prompts: int, heldout: dict[str, int], answering: Trial | None = None
+) -> Iterator[Cost]:
     """Yield the cost of every stage, in order, as the largest of the tried prompts lets one expect.
 
-    `prompts` is the number of training prompts, `heldout` {set: items}.
+    `prompts` is the number of training prompts, `heldout` {set: items}, `answering` the trial of the method's own way
+    to answer, where the recipe measures it.
     """
     recipe = checked.recipe
     for number in range(recipe.rounds + 1):
@@ -53,6 +56,9 @@ def costs(checked: Plan, trial: Trial, prompts: int, heldout: dict[str, int]) ->
             answers = items * (1 + recipe.evaluate.samples)
             tokens = answers * recipe.evaluate.max_tokens
             requests = items * (2 if recipe.evaluate.samples else 1)
+            if answering:
+                own = collect_cost(answering, number, items, 0)
+                requests, answers, tokens = requests + own.requests, answers + own.answers, tokens + own.tokens
             yield Cost(number, "evaluate", requests, answers, tokens, disk=tokens * BYTES_A_TOKEN * 2)
         watched = min(recipe.watch.prompts, next(iter(heldout.values()), prompts))
         if watched:

@@ -156,7 +156,11 @@ class Verdict(Row):
 
 @dataclass(frozen=True, slots=True)
 class Example(Row):
-    """An SFT row: a conversation and the completion to learn, with its weight and the reward that picked it."""
+    """An SFT row: a conversation and the completion to learn, with its weight and the reward that picked it.
+
+    Rows of one `group` are trained together where the objective is about all of them (train.objective). Without
+    `end` the completion is only the beginning of an answer, so that the model does not learn to stop after it.
+    """
 
     id: str
     prompt: Messages
@@ -164,6 +168,8 @@ class Example(Row):
     weight: float = 1.0
     reward: float | None = None
     round: int = 0
+    group: str = ""
+    end: bool = True
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

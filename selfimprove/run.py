@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfimprove import runtime
@@ -13,9 +13,8 @@ from selfimprove.engines.base import Engine, Generate, Policy, Score, Usage
 from selfimprove.errors import TrainError
 from selfimprove.ledger import Ledger
 from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
-from selfimprove.store import Rows
+from selfimprove.store import Lookup, Rows
 from selfimprove.verify import Verifiers
-from selfimprove.verify.pool import WORKER
 from selfimprove.verify.sandbox import Limits, Outcome, Program, limits_of
 
 Train = Callable[..., Awaitable[Policy]]
@@ -77,8 +76,9 @@ class Run:
     engine: EngineOnDemand
     ledger: Ledger
     verifiers: Verifiers
-    stored: Callable[[int], Rows] = lambda round: Rows()
+    stored: Callable[..., Rows] = lambda round, stage=None: Rows()
     trainer: Train | None = None
+    lookups: dict[int, Lookup] = field(default_factory=dict)
 
     async def sample(
         self,
@@ -145,14 +145,15 @@ class Run:
     async def check(self, prompt: Prompt, text: str) -> Verdict:
         """Return the verifier's verdict on a text; its score is None where the verifier could not tell.
 
-        What a worker process said is kept in the ledger, because its time limit may fall otherwise next time.
+        What another process said (its source names it behind a slash) is kept in the ledger, because its time limit
+        may fall otherwise next time.
         """
         grader = self.verifiers.of(prompt)
         runtime.count("check")
 
         async def ask() -> tuple[Any, bool]:
             verdict = await grader.grade(prompt, text)
-            return verdict.to_row(), verdict.source.endswith(WORKER)
+            return verdict.to_row(), "/" in verdict.source
 
         asked = self.verifiers.request(prompt, text)
         row = await self.ledger.answer(
@@ -203,6 +204,19 @@ class Run:
     def rows(self, round: int) -> Rows:
         """Return what a round made; raises DataError where it has made nothing yet."""
         return self.stored(round)
+
+    def earlier(self, prompt: Prompt) -> list[dict[str, Any]]:
+        """Return what collect made of a prompt in the latest earlier round that gave it rows; [] where none did.
+
+        For methods that remember: their rows name the prompt's id as their `group`.
+        """
+        for number in reversed(range(1, self.round)):
+            if number not in self.lookups:
+                self.lookups[number] = Lookup(self.stored(number, "collect"), "group")
+            found = self.lookups[number].find(prompt.id)
+            if found:
+                return found
+        return []
 
     async def train(self, kind: str, rows: Rows, **options: Any) -> Policy:
         """Train the policy of this round on rows of a kind (sft, pairs) and return the new one.

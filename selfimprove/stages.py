@@ -21,6 +21,7 @@ from selfimprove.engines.base import Policy
 from selfimprove.errors import EngineError, TrainError
 from selfimprove.evaluation.heldout import measure_policy
 from selfimprove.evaluation.watch import broken_limits, watch_policy
+from selfimprove.evaluation.with_method import answer_of
 from selfimprove.files import read_jsonl
 from selfimprove.ledger import Ledger
 from selfimprove.models import export_merged, policy_of
@@ -225,7 +226,8 @@ class Stages:
         if heldout:
             if self.store.marker(run.round, "evaluate") is None:
                 with self.meter.stage(run.round, "evaluate"):
-                    await measure_policy(run, heldout, self.store, self.meter.check)
+                    answer = answer_of(self.recipe, self.plan.method, self.plan.config, self.plan.where)
+                    await measure_policy(run, heldout, self.store, self.meter.check, answer)
             for line in round_lines(self.store, run.round):
                 self.say(line)
         cfg = self.recipe.watch

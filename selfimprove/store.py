@@ -17,6 +17,7 @@
 A stage without a marker never happened: it is redone, and the ledger answers what it had already asked.
 """
 
+import json
 import os
 import socket
 import time
@@ -57,6 +58,29 @@ class Rows:
     def __add__(self, other: "Rows") -> "Rows":
         """Return both data sets, this one first."""
         return Rows(self.files + other.files)
+
+
+class Lookup:
+    """Finds the rows of a data set by the value of one column; only their places are held in memory."""
+
+    def __init__(self, rows: Rows, column: str) -> None:
+        """Read the data set once."""
+        self._places: dict[Any, list[tuple[Path, int]]] = {}
+        for file in rows.files:
+            place = 0
+            with file.open("rb") as lines:
+                for row, line in zip(read_jsonl(file), lines, strict=True):
+                    self._places.setdefault(row.get(column), []).append((file, place))
+                    place += len(line)
+
+    def find(self, value: Any) -> list[dict[str, Any]]:
+        """Return the rows that have a value in the column, in their order."""
+        found = []
+        for path, place in self._places.get(value, ()):
+            with path.open("rb") as file:
+                file.seek(place)
+                found.append(json.loads(file.readline()))
+        return found
 
 
 class RowWriter:
@@ -243,12 +267,12 @@ class Store:
             raise DataError(f"{problem}: the marker of a finished stage is damaged; {again}")
         return found
 
-    def rows(self, number: int) -> Rows:
-        """Return what a round trained on (assembled rows where there are any, else collected ones).
+    def rows(self, number: int, stage: str | None = None) -> Rows:
+        """Return what a round trained on (assembled rows where there are any, else collected ones), or a stage's rows.
 
         Raises DataError where a file no longer has the checksum in its stage's marker.
         """
-        stage = "assemble" if self.marker(number, "assemble") else "collect"
+        stage = stage or ("assemble" if self.marker(number, "assemble") else "collect")
         marker = self.marker(number, stage)
         if marker is None:
             raise DataError(f"{self.round_folder(number)}: round {number} has no rows yet")

@@ -12,6 +12,8 @@ from statistics import fmean, stdev
 
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
+from selfimprove.evaluation.heldout import measure_answer
+from selfimprove.evaluation.with_method import Answer, heldout_run
 from selfimprove.ledger import Ledger
 from selfimprove.plan import Plan
 from selfimprove.records import Prompt, Row, Skip
@@ -61,10 +63,13 @@ class Trial:
         return [fmean(values[at : at + self.copies]) for at in range(0, len(values), self.copies)]
 
 
-async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copies: int = 1) -> Trial:
+async def try_method(
+    checked: Plan, engine: EngineOnDemand, policy: Policy, copies: int = 1, answer: Answer | None = None
+) -> Trial:
     """Run `collect` on the first prompts of round 1 and return what came of it; nothing of it is kept.
 
-    `copies` > 1 asks the same prompts again under other seeds, all at once.
+    `copies` > 1 asks the same prompts again under other seeds, all at once. `answer`, where given, is run instead:
+    the method's own way to answer held-out items.
     """
     trial = Trial(copies=copies)
     prompts = list(islice(checked.prompts(1), PROMPTS))
@@ -76,7 +81,7 @@ async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copi
             run = Run(checked.recipe, 1, policy, policy, policy, engine, ledger, verifiers)
             seeds = [replace(checked.recipe, seed=checked.recipe.seed + i) for i in range(copies)]
             runs = [replace(run, recipe=recipe) for recipe in seeds]
-            outcomes = await asyncio.gather(*(_collect(checked, run, prompts) for run in runs))
+            outcomes = await asyncio.gather(*(_collect(checked, run, prompts, answer) for run in runs))
             trial.seconds = time.monotonic() - began
             for outcome in chain.from_iterable(zip(*outcomes, strict=False)):  # the copies of a prompt side by side
                 trial.asked.append(outcome.asked)
@@ -89,8 +94,12 @@ async def try_method(checked: Plan, engine: EngineOnDemand, policy: Policy, copi
     return trial
 
 
-async def _collect(checked: Plan, run: Run, prompts: list[Prompt]) -> list[Outcome]:
+async def _collect(checked: Plan, run: Run, prompts: list[Prompt], answer: Answer | None) -> list[Outcome]:
     outcomes: list[Outcome] = []
+    if answer is not None:
+        answering = heldout_run(run)
+        await drive(prompts, lambda prompt: measure_answer(answer, answering, prompt), outcomes.append)
+        return outcomes
     if hasattr(checked.method, "collect_all"):
         rows = await checked.method.collect_all(checked.config, run, iter(prompts))
         return [Outcome(Prompt(row.id, ()), [row]) for row in rows]
@@ -110,12 +119,12 @@ def _count(trial: Trial, ledger: Ledger, prompts: list[Prompt], copies: int) -> 
             values += [value // copies] * copies
 
 
-async def try_scripted(checked: Plan) -> Trial:
+async def try_scripted(checked: Plan, answer: Answer | None = None) -> Trial:
     """Return the trial under the scripted engine: how much a method asks for, in a blink and without a model."""
     policy = Policy(checked.recipe.model, None, "trial")
     engine = EngineOnDemand(open_engine({"name": "scripted"}))
     try:
-        return await try_method(checked, engine, policy)
+        return await try_method(checked, engine, policy, answer=answer)
     finally:
         await engine.close()
 

@@ -55,3 +55,10 @@ def test_failed_values_are_none_not_zero():
     assert Scored(error="too long").total is None and Scored(error="too long").mean is None
     assert Scored((-1.0, -3.0)).total == -4.0 and Scored((-1.0, -3.0)).mean == -2.0
     assert not Sample("", finish="error", error="busy").ok and not Sample(" \n").ok and Sample("x").ok
+
+
+def test_an_example_of_an_older_run_stands_alone_and_ends():
+    row = Example.of(Prompt("p", as_messages("q")), "4").to_row()
+    older = {name: value for name, value in row.items() if name not in ("group", "end")}
+    assert Example.from_row(older) == Example.from_row(row)
+    assert (Example.from_row(older).group, Example.from_row(older).end) == ("", True)

@@ -6,7 +6,7 @@ from selfimprove.config import make_recipe
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.files import read_json, read_jsonl, write_json
 from selfimprove.records import Example, Prompt, Skip, as_messages
-from selfimprove.store import Rows, RowWriter, Store
+from selfimprove.store import Lookup, Rows, RowWriter, Store
 
 
 def recipe(**changes):
@@ -126,3 +126,12 @@ def test_a_newer_run_and_a_file_in_the_way_are_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="cannot be written"):
         Store(tmp_path / "file").open(recipe())
+
+
+def test_a_lookup_finds_the_rows_of_a_value_in_order_over_all_shards(tmp_path):
+    writer = RowWriter(tmp_path, shard_rows=2)
+    for number, group in enumerate(["a", "b", "ä\n", "a", "b"]):
+        writer.write({"id": number, "group": group})
+    lookup = Lookup(Rows(tuple(writer.close())), "group")
+    assert [row["id"] for row in lookup.find("a")] == [0, 3]
+    assert lookup.find("ä\n") == [{"id": 2, "group": "ä\n"}] and lookup.find("c") == []

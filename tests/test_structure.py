@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"records", "errors"},
     {"config", "files", "ledger", "store", "spending", "resources", "progress"},
-    {"models", "chat", "embedded", "sources", "engines", "verify", "search", "judges"},
+    {"models", "chat", "embedded", "prompts", "sources", "engines", "verify", "search", "judges"},
     {"run", "runtime", "contract"},
     {"methods", "building", "training", "evaluation"},
     {"plan", "stages", "loop", "trial", "price", "estimate", "reporting", "train_sft", "train_dpo"},

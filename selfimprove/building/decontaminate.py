@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from selfimprove.building.texts import Texts, batches
-from selfimprove.building.words import WordNumbers, hash_runs, inside
 from selfimprove.errors import ConfigError
 from selfimprove.records import Prompt
 from selfimprove.sources import load_prompts
 from selfimprove.sources.overlap import words
+from selfimprove.sources.runs import WordNumbers, hash_runs, inside
 
 COMMON = 10  # items of a set that may share a run before it counts as boilerplate
 NUMERIC = 0.25  # share of a text's runs with a number from which those without one do not count

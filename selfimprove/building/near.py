@@ -18,14 +18,14 @@ So the first of a group stays, every row taken out has a twin that stays, and no
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from selfimprove.building.texts import Texts
-from selfimprove.building.words import WordNumbers, hash_runs
 from selfimprove.errors import ConfigError, missing_package
+from selfimprove.sources.minhash import minhash
 from selfimprove.sources.overlap import words
+from selfimprove.sources.runs import WordNumbers, hash_runs
 
 SHINGLE = 5
 SIDE = 128
@@ -70,22 +70,6 @@ class Signatures:
     def _grow(self, rows: int) -> None:
         if rows > len(self._bytes):  # in place: a copy would need the memory twice
             self._bytes.resize((max(rows, len(self._bytes) * 5 // 4, 4096), 2 * SIDE), refcheck=False)
-
-
-def minhash(hashes: np.ndarray, counts: np.ndarray, permutations: Any) -> np.ndarray:
-    """Return datasketch's MinHash values (scheme affine32) of many sets at once, uint32 of shape (sets, permutations).
-
-    `hashes` holds the sets' members (uint32) set after set, `counts` how many each set has, at least 1. One pass
-    of numpy per permutation over all sets is twenty times as fast as a MinHash object per set.
-    """
-    shifts, factors = (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35)  # MurmurHash3's finalizer, as datasketch applies it
-    mixed = hashes ^ (hashes >> np.uint32(shifts[0]))
-    for shift, factor in zip(shifts[1:], factors, strict=True):
-        mixed = mixed * np.uint32(factor)
-        mixed ^= mixed >> np.uint32(shift)
-    starts = np.cumsum(counts) - counts
-    columns = [np.minimum.reduceat(mixed * a + b, starts) for a, b in zip(*permutations, strict=True)]
-    return np.stack(columns, axis=1)
 
 
 def near_twins(signatures: np.ndarray, taking_part: np.ndarray, threshold: float) -> np.ndarray:

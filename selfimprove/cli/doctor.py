@@ -38,6 +38,7 @@ def doctor() -> None:
         *check_gpu(nvidia_gpus(), installed()),
         *check_disk(),
         *check_compiler(),
+        *check_sandbox(),
     ]
     for check in checks:
         typer.echo(f"{check.state:<5} {check.what:<14} {check.found}")
@@ -172,3 +173,19 @@ def check_compiler() -> Iterator[Check]:
         yield Check("note", "compiler", f"missing: {', '.join(lacking)}", fix)
     else:
         yield Check("good", "compiler", str(shutil.which("g++")))
+
+
+def check_sandbox() -> Iterator[Check]:
+    """Check that programs which a model writes can be run here."""
+    from selfimprove.config import Sandbox
+    from selfimprove.errors import SandboxError
+    from selfimprove.verify.sandbox import OnDemand
+
+    automatic = OnDemand(Sandbox())
+    try:
+        yield Check("good", "sandbox", automatic.chosen().name)
+    except SandboxError:
+        fix = "only recipes that run code need one: apt-get install bubblewrap; `selfimprove sandbox` says more"
+        yield Check("note", "sandbox", "none works here", fix)
+    finally:
+        automatic.close()

@@ -24,6 +24,9 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(help="a run folder, or run/round-1, measured on the same sets")
     ] = None,
+    with_method: Annotated[
+        bool, typer.Option("--with-method", help="measure the method's own way to answer too, on the same items")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the answers and grades")] = None,
 ) -> None:
     """Answer and grade every held-out item, greedily and, with evaluate.samples=8, by sampling for pass@k.
@@ -34,21 +37,25 @@ def evaluate(
 
     from selfimprove.errors import ConfigError
     from selfimprove.evaluation.standalone import compare_rounds, evaluate_policy, evaluated_round
+    from selfimprove.evaluation.with_method import answer_of
     from selfimprove.models import model_folder, policy_of
     from selfimprove.plan import plan
     from selfimprove.reporting.rounds import round_lines
     from selfimprove.store import Store
 
-    read, where = wanted_recipe(words or [], model, data, engine)
+    also = ["evaluate.with_method=true"] if with_method else []
+    read, where = wanted_recipe([*(words or []), *also], model, data, engine)
     checked = plan(read, where, Path(where).parent if Path(where).is_file() else None)
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output}: a file is in the way; name a folder")
     heldout = checked.heldout()
+    answer = answer_of(read, checked.method, checked.config, where)
     baseline = evaluated_round(against) if against else None  # a wrong path is told before the work
     policy = policy_of(str(model_folder(read.model)), adapter)
-    folder = output or Path("runs") / f"evaluate-{'-'.join(heldout)}-{policy.digest[:8]}"
+    by = f"-{Path(read.method_name).stem}" if read.evaluate.with_method else ""
+    folder = output or Path("runs") / f"evaluate-{'-'.join(heldout)}{by}-{policy.digest[:8]}"
     with Store(folder).open(read) as store:
-        asyncio.run(evaluate_policy(read, policy, heldout, store))
+        asyncio.run(evaluate_policy(read, policy, heldout, store, answer))
         typer.echo("\n".join(line.removeprefix("round 0: ") for line in round_lines(store, 0)))
         if baseline is not None:
             for name in heldout:

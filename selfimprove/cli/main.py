@@ -22,6 +22,7 @@ from selfimprove.cli.recipes import recipes
 from selfimprove.cli.replay import replay
 from selfimprove.cli.report import report
 from selfimprove.cli.run import run
+from selfimprove.cli.sandbox import sandbox
 from selfimprove.cli.show import show
 from selfimprove.cli.track import track
 from selfimprove.cli.train import train
@@ -38,6 +39,7 @@ for verb in (run, build, train, evaluate, validate, show, replay, diff, track, r
     app.command(no_args_is_help=verb not in (methods, doctor))(verb)
 app.add_typer(recipes, name="recipes")
 app.add_typer(data, name="data")
+app.add_typer(sandbox, name="sandbox")
 
 
 def _print_version(wanted: bool) -> None:

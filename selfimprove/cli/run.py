@@ -46,10 +46,14 @@ def print_price(recipe: str, settings: list[str], real: bool) -> None:
 
         lines = estimate_lines(checked, asyncio.run(measure(checked, heldout, typer.echo)), found.prompts, items)
     else:
+        from selfimprove.evaluation.with_method import answer_of
         from selfimprove.price import costs, price_lines
         from selfimprove.trial import try_scripted
 
-        lines = price_lines(list(costs(checked, asyncio.run(try_scripted(checked)), found.prompts, items)))
+        trial = asyncio.run(try_scripted(checked))
+        answer = answer_of(checked.recipe, checked.method, checked.config, checked.where)
+        answering = asyncio.run(try_scripted(checked, answer)) if answer else None
+        lines = price_lines(list(costs(checked, trial, found.prompts, items, answering)))
     typer.echo("\n".join(["", *lines]))
 
 

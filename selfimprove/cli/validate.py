@@ -19,9 +19,11 @@ def validate(
     Every gold answer is given to the verifier as if a model had said it. A row that is not graded as right would
     never be right for any model.
     """
+    from selfimprove.verify.asserts import shown
+
     found = print_plan(recipe, overrides or [], grade_all=True)
     for prompt, reason in found.ungradable[:limit]:
-        typer.echo(f"bad       {prompt.id}: gold {prompt.gold!r} is not graded as right ({reason})")
+        typer.echo(f"bad       {prompt.id}: gold {shown(prompt.gold)} is not graded as right ({reason})")
     if found.ungradable:
         hidden = len(found.ungradable) - limit
         more = f" ({hidden} more; --limit {len(found.ungradable)} shows all)" if hidden > 0 else ""

@@ -1,6 +1,9 @@
-"""Held-out evaluation of one policy: a greedy answer per item, and sampled ones where the recipe asks."""
+"""Held-out evaluation of one policy: a greedy answer per item, and sampled ones where the recipe asks.
 
-from collections.abc import Callable, Iterable, Sequence
+Where the recipe also asks for the method's own answers (`evaluate.with_method`), they are measured on the same items.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from selfimprove.errors import EngineError
 from selfimprove.evaluation.metrics import majority_at_k, pass_at_k
 from selfimprove.evaluation.report import Accuracy
+from selfimprove.evaluation.with_method import Answer, heldout_run, set_name, spent
 from selfimprove.files import read_jsonl
 from selfimprove.progress import Progress
 from selfimprove.records import Prompt, Row
@@ -37,38 +41,73 @@ class Item(Row):
 
 
 async def measure_policy(
-    run: "Run", heldout: dict[str, list[Prompt]], store: Store, check: Callable[[], None] = lambda: None
+    run: "Run",
+    heldout: dict[str, list[Prompt]],
+    store: Store,
+    check: Callable[[], None] = lambda: None,
+    answer: Answer | None = None,
 ) -> dict[str, Any]:
     """Answer and grade every held-out item under the round's policy; write the items and the stage marker.
 
-    `check` is called after every item, and may raise to stop.
+    `answer` is the method's own way to answer, measured after all plain sets. `check` is called after every item, and
+    may raise to stop.
     """
     files: list[Path] = []
     sets: dict[str, Any] = {}
+    with_method: dict[str, Any] = {}
+
+    async def measure(
+        name: str, prompts: list[Prompt], ask: Callable[[Prompt], Awaitable[list[Row]]]
+    ) -> list[Outcome]:
+        outcomes, written = await measure_set(run, name, prompts, store, check, ask)
+        files.extend(written)
+        sets[name] = summary([item for outcome in outcomes for item in outcome.rows if isinstance(item, Item)])
+        return outcomes
+
     for name, prompts in heldout.items():
-        writer = RowWriter(store.stage_folder(run.round, "evaluate") / name, shard_rows=1_000_000)
-        items: list[Item] = []
-        with Progress(f"round {run.round} evaluate {name}", len(prompts), lambda: run.engine.usage.tokens) as progress:
+        await measure(name, prompts, lambda prompt: measure_item(run, prompt))
+    if answer is not None:
+        answering, way = heldout_run(run), answer
+        for name, prompts in heldout.items():
+            own = set_name(name, run.recipe)
+            outcomes = await measure(own, prompts, lambda prompt: measure_answer(way, answering, prompt))
+            with_method[own] = {"plain": name, **spent(outcomes)}
+    told = {"with_method": with_method} if with_method else {}
+    return store.finish(run.round, "evaluate", files, sets=sets, policy=run.policy.digest, **told)
 
-            def emit(
-                outcome: Outcome, items: list[Item] = items, writer: RowWriter = writer, progress: Progress = progress
-            ) -> None:
-                [item] = outcome.rows
-                writer.write(item)
-                if isinstance(item, Item):
-                    items.append(item)
-                progress.advance(1, 0)
-                check()
 
-            await drive(prompts, lambda prompt: measure_item(run, prompt), emit, window=run.recipe.collect.window)
-        files += writer.close()
-        if items and all(item.finish == "error" for item in items):  # a finished stage would not be asked again
-            raise EngineError(
-                f"held-out set '{name}': none of its {len(items)} items was answered (for example {items[0].id}: "
-                f"{items[0].reason}); nothing was finished: mend the engine or the items, and run the same command"
-            )
-        sets[name] = summary(items)
-    return store.finish(run.round, "evaluate", files, sets=sets, policy=run.policy.digest)
+async def measure_set(
+    run: "Run",
+    name: str,
+    prompts: list[Prompt],
+    store: Store,
+    check: Callable[[], None],
+    ask: Callable[[Prompt], Awaitable[list[Row]]],
+) -> tuple[list[Outcome], list[Path]]:
+    """Return what `ask` gave for every item, in order, and the files it was written to.
+
+    Raises EngineError where not one item was answered.
+    """
+    writer = RowWriter(store.stage_folder(run.round, "evaluate") / name, shard_rows=1_000_000)
+    outcomes: list[Outcome] = []
+    with Progress(f"round {run.round} evaluate {name}", len(prompts), lambda: run.engine.usage.tokens) as progress:
+
+        def emit(outcome: Outcome) -> None:
+            [item] = outcome.rows
+            writer.write(item)
+            outcomes.append(outcome)
+            progress.advance(1, 0)
+            check()
+
+        await drive(prompts, ask, emit, window=run.recipe.collect.window)
+    files = writer.close()
+    items = [item for outcome in outcomes for item in outcome.rows if isinstance(item, Item)]
+    if items and all(item.finish == "error" for item in items):  # a finished stage would not be asked again
+        raise EngineError(
+            f"held-out set '{name}': none of its {len(items)} items was answered (for example {items[0].id}: "
+            f"{items[0].reason}); nothing was finished: mend the engine or the items, and run the same command"
+        )
+    return outcomes, files
 
 
 async def measure_item(run: "Run", prompt: Prompt) -> list[Row]:
@@ -100,6 +139,25 @@ async def measure_item(run: "Run", prompt: Prompt) -> list[Row]:
             tuple(sampled),
             tuple(answers),
             verdict.reason,
+        )
+    ]
+
+
+async def measure_answer(answer: Answer, run: "Run", prompt: Prompt) -> list[Row]:
+    """Return the Item of one prompt as the method answers it."""
+    sample = await answer(run, prompt)
+    if sample.error:
+        return [Item(prompt.id, None, finish="error", reason=sample.error)]
+    verdict = await run.check(prompt, sample.text)
+    return [
+        Item(
+            prompt.id,
+            None if verdict.score is None else verdict.score >= 1,
+            run.answer(prompt, sample.text),
+            sample.text,
+            sample.finish,
+            sample.tokens,
+            reason=verdict.reason,
         )
     ]
 

@@ -9,7 +9,9 @@ from selfimprove.engines.base import Policy
 from selfimprove.errors import DataError
 from selfimprove.evaluation.heldout import measure_policy, read_items, scores
 from selfimprove.evaluation.report import Comparison, compare
+from selfimprove.evaluation.with_method import Answer, plain_sets
 from selfimprove.ledger import Ledger
+from selfimprove.models import policy_of
 from selfimprove.records import Prompt
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.store import Store
@@ -17,9 +19,15 @@ from selfimprove.verify import Verifiers
 
 
 async def evaluate_policy(
-    recipe: Recipe, policy: Policy, heldout: dict[str, list[Prompt]], store: Store
+    recipe: Recipe,
+    policy: Policy,
+    heldout: dict[str, list[Prompt]],
+    store: Store,
+    answer: Answer | None = None,
 ) -> dict[str, Any]:
     """Return the marker of the policy's evaluation, measured now or, where the folder has it, before.
+
+    `answer` is the method's own way to answer, measured too.
 
     Raises DataError where the folder holds the evaluation of another policy.
     """
@@ -32,8 +40,9 @@ async def evaluate_policy(
     engine = EngineOnDemand(open_engine(recipe.engine))
     verifiers = Verifiers(recipe.sandbox)
     try:
-        run = Run(recipe, 0, policy, policy, policy, engine, ledger, verifiers)
-        return await measure_policy(run, heldout, store)
+        base = policy_of(policy.base) if policy.adapter else policy
+        run = Run(recipe, 0, policy, base, base, engine, ledger, verifiers)
+        return await measure_policy(run, heldout, store, answer=answer)
     finally:
         await engine.close()
         verifiers.close()
@@ -65,3 +74,17 @@ def compare_rounds(before: tuple[Store, int], after: tuple[Store, int], name: st
     """Return how a held-out set changed between two measured rounds, of one run or of two."""
     old, new = (scores(read_items(store, number, name)) for store, number in (before, after))
     return compare(old, new)
+
+
+def compare_with_plain(store: Store, round: int, name: str) -> Comparison | str | None:
+    """Return a set as the method answers it against the policy's plain greedy answers in the same round.
+
+    None where the set holds plain answers itself; the sentence that says why where the two cannot be compared.
+    """
+    plain = plain_sets(store, round).get(name)
+    if plain is None:
+        return None
+    try:
+        return compare(*(scores(read_items(store, round, each)) for each in (plain, name)))
+    except DataError as error:
+        return f"cannot be compared: {error}"

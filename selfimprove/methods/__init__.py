@@ -2,7 +2,8 @@
 
 A method file has `NEEDS` (fields of Prompt it cannot do without), `MAKES` ("sft", "pairs", "steps"), a
 frozen dataclass `Config`, and `collect(cfg, run, prompt)`; optionally `assemble(cfg, rows)`,
-`learn(cfg, run, rows)`, `LOSS`, and `collect_all(cfg, run, prompts)` instead of `collect`.
+`learn(cfg, run, rows)`, `LOSS`, `judge(cfg, run, prompt, text)`, `answer(cfg, run, prompt)`, and
+`collect_all(cfg, run, prompts)` instead of `collect`.
 """
 
 import importlib

@@ -29,6 +29,8 @@ COLUMNS = {
     "margin": "by how much the chosen answer leads",
     "weight": "weight of the row in the loss",
     "round": "the round that made the row",
+    "group": "rows of one group are trained together where the objective is about all of them",
+    "end": "whether the answer ends there, or is only the beginning of one",
     "meta": "further facts, as JSON",
 }
 """What a column of the rows holds."""

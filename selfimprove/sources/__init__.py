@@ -12,18 +12,28 @@ from typing import Any
 from selfimprove.config import digest, to_plain
 from selfimprove.errors import ConfigError, DataError, did_you_mean
 from selfimprove.records import Prompt
+from selfimprove.sources.benchmarks import benchmark_texts
 from selfimprove.sources.files import Rows, find, read_hub, read_rows
+from selfimprove.sources.functions import function_prompts, local_path
 from selfimprove.sources.gym import gym_prompts, version
 from selfimprove.sources.named import SETS, Named
 from selfimprove.sources.overlap import normalized_text
 from selfimprove.sources.rows import dress, make_prompt
-from selfimprove.sources.schema import Definition, GymTask, NamedSet, PromptFile, bounds, read_definition
+from selfimprove.sources.schema import (
+    Definition,
+    FunctionSeeds,
+    GymTask,
+    NamedSet,
+    PromptFile,
+    bounds,
+    read_definition,
+)
 
 __all__ = ["load_prompts", "normalized_text", "source_id"]
 
 
 def load_prompts(source: str | Mapping[str, Any], where: str = "", folder: Path | None = None) -> Iterator[Prompt]:
-    """Yield the prompts of a source: a path, a hub id, or a mapping with path, hub, name or gym.
+    """Yield the prompts of a source: a path, a hub id, or a mapping with path, hub, name, gym or functions.
 
     Relative paths are tried from the working directory, then from `folder` (where the recipe lies). `where`
     opens the messages about the definition. Raises ConfigError for the definition and DataError, with file
@@ -32,6 +42,8 @@ def load_prompts(source: str | Mapping[str, Any], where: str = "", folder: Path 
     definition = read_definition(source, where or "source", folder)
     if isinstance(definition, GymTask):
         prompts = gym_prompts(definition, where or "source")
+    elif isinstance(definition, FunctionSeeds):
+        prompts = _function_prompts(definition, where or "source", folder)
     else:
         prompts = _file_prompts(definition, where or "source", folder)
     return _checked(prompts, definition, where)
@@ -46,16 +58,29 @@ def source_id(source: str | Mapping[str, Any], where: str = "", folder: Path | N
     plain = to_plain(definition)
     if isinstance(definition, GymTask):
         return digest([plain, version()])
-    if definition.path is None:
+    key = "functions" if isinstance(definition, FunctionSeeds) else "path"
+    path = _local(definition, where, folder)
+    if path is None:
         return digest(plain)
-    path = find(definition.path, folder, where)
     content = hashlib.blake2b(digest_size=16)
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         content.update(str(file.relative_to(path)).encode() + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 content.update(block)
-    return digest([{**plain, "path": None}, path.suffix, content.hexdigest()])
+    return digest([{**plain, key: None}, path.suffix, content.hexdigest()])
+
+
+def _local(definition: PromptFile | NamedSet | FunctionSeeds, where: str, folder: Path | None) -> Path | None:
+    if isinstance(definition, FunctionSeeds):
+        return local_path(definition, where, folder)
+    return None if definition.path is None else find(definition.path, folder, where)
+
+
+def _function_prompts(definition: FunctionSeeds, where: str, folder: Path | None) -> Iterator[Prompt]:
+    start, end = bounds(definition.slice, where)
+    texts = {str(source): benchmark_texts(load_prompts(source, where, folder)) for source in definition.benchmarks}
+    yield from islice(function_prompts(definition, where, folder, texts), start, end)
 
 
 def _file_prompts(definition: PromptFile | NamedSet, where: str, folder: Path | None) -> Iterator[Prompt]:
@@ -98,14 +123,14 @@ def _checked(prompts: Iterable[Prompt], definition: Definition, where: str) -> I
         seen.add(mark)
         yield dress(prompt, definition.instruction, definition.system)
     if not count:
-        name = getattr(definition, "path", None) or getattr(definition, "hub", None) or "the source"
+        name = _name(definition)
         raise DataError(f"{where + ': ' if where else ''}{name}: there are no prompts{_because(definition)}")
 
 
 def _renamed(prompt: Prompt, twins: dict[str, int], count: int, definition: Definition, where: str) -> Prompt:
     """Return a twin of an earlier row without id under a name of its own; raises DataError where the id was given."""
     if prompt.id != digest([prompt.messages, prompt.gold], 8):
-        name = getattr(definition, "path", None) or getattr(definition, "hub", None) or "the source"
+        name = _name(definition)
         raise DataError(
             f"{where + ': ' if where else ''}{name}: the id '{prompt.id}' of prompt {count} was already used by an "
             "earlier one; ids must differ (rows without id get one)"
@@ -114,6 +139,10 @@ def _renamed(prompt: Prompt, twins: dict[str, int], count: int, definition: Defi
     return Prompt(
         f"{prompt.id}-{twins[prompt.id]}", prompt.messages, prompt.gold, prompt.solution, prompt.verifier, prompt.meta
     )
+
+
+def _name(definition: Definition) -> str:
+    return next(filter(None, (getattr(definition, key, None) for key in ("path", "hub", "functions"))), "the source")
 
 
 def _because(definition: Definition) -> str:

@@ -49,7 +49,7 @@ class NamedSet:
     """A public data set in its public format."""
 
     TITLE: ClassVar = "a named data set"
-    name: str  # gsm8k, asdiv, svamp, mawps or math
+    name: str  # gsm8k, gsm8k_programs, asdiv, svamp, mawps, math, humaneval, mbpp, mbpp_sanitized, ...
     path: str | None = None  # a local copy: .jsonl, .json, .csv, .parquet or a datasets folder
     hub: str | None = None  # hub id, where it is not the usual one
     split: str | None = None  # split; None: the usual one
@@ -74,7 +74,24 @@ class GymTask:
     system: str | None = None  # system message before each question
 
 
-Definition = PromptFile | NamedSet | GymTask
+@dataclass(frozen=True)
+class FunctionSeeds:
+    """The documented functions of Python code, each a prompt of its own."""
+
+    TITLE: ClassVar = "a source of functions"
+    functions: str  # a folder of .py files, one .py file, a file of rows (.jsonl, .parquet, ...), or a hub id
+    column: str = "content"  # of rows: where the code stands
+    split: str = "train"  # split of a hub data set or a datasets folder
+    slice: str | None = None  # functions "from:to", counted from 0, unfit ones too
+    near_threshold: float | None = 0.5  # similarity of word 5-grams from which one repeats an earlier one; null: never
+    type_check: str = "auto"  # pyright, ty, mypy, none, or auto: the first of them that is installed
+    benchmarks: list[str | dict[str, Any]] = field(default_factory=list)  # sources whose texts no function may hold
+    unfit: str = "mark"  # mark: functions that cannot be seeds stay, with the reason in meta.unfit; drop: they go
+    instruction: str | None = None  # text around each function, with {prompt} where the function goes
+    system: str | None = None  # system message before each function
+
+
+Definition = PromptFile | NamedSet | GymTask | FunctionSeeds
 
 FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet")
 
@@ -85,15 +102,20 @@ def read_definition(source: str | Mapping[str, Any], where: str, folder: Path | 
     Raises ConfigError for unknown keys and for values that cannot be.
     """
     if isinstance(source, str):
-        like_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+", source) and not source.endswith(FILE_ENDINGS)
-        here = Path(source).exists() or (folder is not None and (folder / source).exists())
-        return PromptFile(hub=source) if like_hub and not here else PromptFile(path=source)
+        return PromptFile(hub=source) if is_hub_id(source, folder) else PromptFile(path=source)
     if not isinstance(source, Mapping):
         raise ConfigError(f"{where}: a source of prompts is a path, a hub id or a mapping, not {source!r}")
-    kind: type = GymTask if "gym" in source else NamedSet if "name" in source else PromptFile
+    kinds = {"gym": GymTask, "functions": FunctionSeeds, "name": NamedSet}
+    kind: type = next((kind for key, kind in kinds.items() if key in source), PromptFile)
     definition = fill(kind, source, where)
     _check(definition, where)
     return definition
+
+
+def is_hub_id(name: str, folder: Path | None = None) -> bool:
+    """Return whether a name looks like a hub's (`owner/data`) and is nothing that lies here or beside the recipe."""
+    here = Path(name).exists() or (folder is not None and (folder / name).exists())
+    return not here and bool(re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)) and not name.endswith(FILE_ENDINGS)
 
 
 def bounds(text: str | None, where: str) -> tuple[int, int | None]:
@@ -111,7 +133,9 @@ def bounds(text: str | None, where: str) -> tuple[int, int | None]:
 
 def _check(definition: Definition, where: str) -> None:
     bounds(definition.slice, where)
-    if definition.verifier not in VERIFIERS:
+    if isinstance(definition, FunctionSeeds):
+        _check_functions(definition, where)
+    elif definition.verifier not in VERIFIERS:
         raise ConfigError(
             f"{where}: there is no verifier '{definition.verifier}'{did_you_mean(definition.verifier, VERIFIERS)}"
         )
@@ -130,3 +154,14 @@ def _check(definition: Definition, where: str) -> None:
         raise ConfigError(f"{where}: both path and hub are given; keep one")
     if isinstance(definition, GymTask) and definition.size < 1:
         raise ConfigError(f"{where}: size is {definition.size}; it must be at least 1")
+
+
+def _check_functions(definition: FunctionSeeds, where: str) -> None:
+    if definition.unfit not in ("mark", "drop"):
+        raise ConfigError(f"{where}: unfit is {definition.unfit!r}; allowed: mark, drop")
+    near = definition.near_threshold
+    if near is not None and not 0 < near < 1:
+        raise ConfigError(f"{where}: near_threshold is {near}; it must lie between 0 and 1, or be null")
+    known = ("auto", "none", "pyright", "ty", "mypy")
+    if definition.type_check not in known:
+        raise ConfigError(f"{where}: type_check is {definition.type_check!r}; allowed: {', '.join(known)}")

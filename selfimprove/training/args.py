@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import ConfigError, TrainError, did_you_mean, missing_package
+from selfimprove.training.objective import read_objective
 from selfimprove.training.trackers import check_trackers, names_of, tracker_names, tracking_environment
 
 OWN = {
@@ -22,6 +23,7 @@ OWN = {
     "accelerate": "single, ddp, zero2, zero3, zero3_offload, another file of accelerate_configs, or a path to one",
     "dtype": "of the weights: bfloat16, float32, or auto: bfloat16 under an adapter, float32 for full weights",
     "resume": "go on from the last complete checkpoint of an interrupted training; true by default",
+    "objective": "over all rows of a group: mle_aug, mml, beta_mml, or a mapping; null: each row alone",
 }
 """Options of ours beside TRL's."""
 
@@ -111,6 +113,7 @@ def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}: train has no option '{name}'{did_you_mean(name, allowed)}")
         if name not in OWN:
             _check_type(f"{where}: train.{name}", value, known[name])
+    _check_objective(kind, options, where)
     _check_lora(options.get("lora"), where)
     check_trackers(options.get("report_to"), f"{where}: train.report_to")
     if options.get("dtype", "auto") not in ("auto", "bfloat16", "float32"):
@@ -121,6 +124,15 @@ def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
         from selfimprove.training.launch import accelerate_config
 
         accelerate_config(options["accelerate"], where)
+
+
+def _check_objective(kind: str, options: Mapping[str, Any], where: str) -> None:
+    if read_objective(options.get("objective"), f"{where}: train.objective") is None:
+        return
+    if kind != "sft":
+        raise ConfigError(f"{where}: train.objective is about examples, but the method makes '{kind}'; take it out")
+    if options.get("loss_type", "nll") != "nll":
+        raise ConfigError(f"{where}: train.objective and train.loss_type are both set; keep one")
 
 
 def _check_lora(lora: Any, where: str) -> None:

@@ -27,6 +27,20 @@ class ExampleCollator(DataCollatorForLanguageModeling):
 
 
 @dataclass
+class GroupCollator(ExampleCollator):
+    """Groups of SFT rows, a list in every column -> the batch of all their rows, and `group` (N,) numbers them.
+
+    N is the number of rows in all groups of the batch; the groups are numbered 0, 1, ... in their order.
+    """
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the padded batch."""
+        rows = [dict(zip(group, row, strict=True)) for group in examples for row in zip(*group.values(), strict=True)]
+        numbers = [number for number, group in enumerate(examples) for _ in group["input_ids"]]
+        return {**super().torch_call(rows), "group": torch.tensor(numbers)}
+
+
+@dataclass
 class PairCollator(DataCollatorForPreference):
     """Pair rows {prompt_ids, chosen_ids, rejected_ids, weight} -> (2B, T) tensors, chosen first, and weight (B,)."""
 

@@ -18,8 +18,11 @@ from selfimprove.errors import DataError, TrainError
 from selfimprove.files import file_digest
 from selfimprove.records import KINDS, Example, Pair, as_messages
 from selfimprove.training.job import Job
+from selfimprove.training.objective import Objective
 
 TRUNCATIONS = ("keep_start", "keep_end")
+COUNTS = ("trained", "cut", "left_out")
+"""What is counted of the rows: those trained on, those of them that were cut, those that were too long to be."""
 
 
 def read_rows(kind: str, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -66,6 +69,8 @@ def _row(kind: str, line: str, where: str) -> Any:
             raise DataError(f"{where}: its {name} is empty, so there is nothing to learn; leave the row out")
     if len(set(sides.values())) < len(sides):
         raise DataError(f"{where}: chosen and rejected are the same text, so there is nothing to prefer; leave it out")
+    if isinstance(row, Example) and not (isinstance(row.end, bool) and isinstance(row.group, str)):
+        raise DataError(f"{where}: end is {row.end!r} and group {row.group!r}; they must be true or false, and a text")
     if not _is_number(row.weight) or row.weight < 0:
         raise DataError(f"{where}: its weight is {row.weight!r}; it must be a number of 0 or more")
     return row
@@ -108,8 +113,9 @@ def tokenised(tokenizer: Any, row: Example | Pair, where: str, limit: int | None
     sides of a pair are the same tokens.
     """
     texts = (row.completion,) if isinstance(row, Example) else (row.chosen, row.rejected)
+    end = row.end if isinstance(row, Example) else True
     try:
-        answers = [completion_ids(tokenizer, row.prompt, text) for text in texts]
+        answers = [completion_ids(tokenizer, row.prompt, text, end) for text in texts]
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     prompt, whole = answers[0][0], [ids for _, ids in answers]
@@ -142,23 +148,60 @@ def refuse_doubled(tokenizer: Any, ids: Sequence[int], where: str) -> None:
         )
 
 
-def _stream(kind: str, paths: list[str], tokenizer: Any, limit: int | None, mode: str) -> Iterator[dict[str, Any]]:
-    for where, row in read_rows(kind, paths):
-        columns = tokenised(tokenizer, row, where, limit, mode)
-        yield {**columns, "left_out": False} if columns else {**_EMPTY[kind], "left_out": True}
+def _stream(
+    kind: str, paths: list[str], tokenizer: Any, limit: int | None, mode: str, objective: Objective | None
+) -> Iterator[dict[str, Any]]:
+    """Yield one item a row, or one a group of rows (its columns are lists then), with its COUNTS."""
+    for rows in _grouped(read_rows(kind, paths)) if objective else ([each] for each in read_rows(kind, paths)):
+        found = [tokenised(tokenizer, row, where, limit, mode) for where, row in rows]
+        kept = [columns for columns in found if columns]
+        counts = {"trained": len(kept), "cut": sum(columns.pop("cut") for columns in kept)}
+        counts["left_out"] = len(found) - len(kept)
+        if objective is None:
+            yield {**(kept[0] if kept else _EMPTY[kind]), **counts}
+            continue
+        for columns in kept if not objective.exclude_context_loss else ():
+            columns["labels"] = columns["input_ids"]
+        yield {**{name: [columns[name] for columns in kept] for name in _EMPTY["sft"]}, **counts}
+
+
+def _grouped(rows: Iterator[tuple[str, Example]]) -> Iterator[list[tuple[str, Example]]]:
+    """Yield the rows of one group after the other; a row without a group is one of its own.
+
+    Raises DataError where a group's rows do not stand together, TrainError where a row has a weight.
+    """
+    seen: set[int] = set()
+    group: list[tuple[str, Example]] = []
+    for where, row in rows:
+        if row.weight != 1:
+            raise TrainError(f"{where}: its weight is {row.weight:g}, but train.objective takes rows of weight 1 only")
+        if group and row.group and row.group == group[-1][1].group:
+            group.append((where, row))
+            continue
+        if group:
+            yield group
+        if row.group and hash(row.group) in seen:
+            raise DataError(f"{where}: the rows of group {row.group!r} do not stand together; sort the rows by group")
+        seen.add(hash(row.group))
+        group = [(where, row)]
+    if group:
+        yield group
 
 
 _EMPTY: dict[str, dict[str, Any]] = {
-    "sft": {"input_ids": [], "labels": [], "weight": 0.0, "cut": True},
-    "pairs": {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "weight": 0.0, "cut": True},
+    "sft": {"input_ids": [], "labels": [], "weight": 0.0},
+    "pairs": {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "weight": 0.0},
 }
 
 
-def load_rows(job: Job, tokenizer: Any, limit: int | None, mode: str, cache: Path) -> tuple[Any, dict[str, int]]:
+def load_rows(
+    job: Job, tokenizer: Any, limit: int | None, mode: str, cache: Path, objective: Objective | None = None
+) -> tuple[Any, dict[str, int]]:
     """Return (datasets.Dataset of tokenised rows, counts of rows `trained`, `cut` and `left_out` as too long).
 
-    The Arrow files go to `cache`; a second call, also from another process, reads them again. Raises DataError
-    where there are no rows, TrainError where all are too long.
+    With an objective an item is a group: every column holds a list with one entry a row. The Arrow files go to
+    `cache`; a second call, also from another process, reads them again. Raises DataError where there are no rows,
+    TrainError where all are too long.
     """
     from datasets import Dataset, Features, List, Value
     from datasets.exceptions import DatasetGenerationError
@@ -168,13 +211,14 @@ def load_rows(job: Job, tokenizer: Any, limit: int | None, mode: str, cache: Pat
     if next(read_rows(job.kind, job.rows), None) is None:
         raise DataError(f"{', '.join(job.rows) or 'no file'}: there are no rows to train on")
     lists = [name for name, value in _EMPTY[job.kind].items() if isinstance(value, list)]
-    features = Features(
-        {name: List(Value("int32")) for name in lists}
-        | {"weight": Value("float32"), "cut": Value("bool"), "left_out": Value("bool")}
-    )
+    columns: dict[str, Any] = {name: List(Value("int32")) for name in lists} | {"weight": Value("float32")}
+    if objective is not None:
+        columns = {name: List(kind) for name, kind in columns.items()}
+    features = Features({**columns, **{name: Value("int32") for name in COUNTS}})
     contents = [file_digest(Path(path)) for path in job.rows]
     stream = {"kind": job.kind, "paths": list(job.rows), "tokenizer": tokenizer, "limit": limit, "mode": mode}
-    key = digest([job.kind, contents, limit, mode, job.policy_base])
+    stream["objective"] = objective
+    key = digest([job.kind, contents, limit, mode, job.policy_base, objective])
     try:
         rows = Dataset.from_generator(
             _stream, features=features, cache_dir=str(cache), gen_kwargs=stream, fingerprint=key
@@ -183,13 +227,11 @@ def load_rows(job: Job, tokenizer: Any, limit: int | None, mode: str, cache: Pat
         if isinstance(error.__cause__, DataError | TrainError):
             raise error.__cause__ from None
         raise
-    left_out = sum(rows.with_format("numpy", columns=["left_out"])[:]["left_out"].tolist())
-    counts = {
-        "left_out": left_out,
-        "cut": sum(rows.with_format("numpy", columns=["cut"])[:]["cut"].tolist()) - left_out,
-    }
-    if left_out == len(rows):
-        raise TrainError(f"all {left_out} rows are longer than max_length = {limit} tokens before the answer begins")
-    if left_out:
-        rows = rows.filter(lambda flags: [not flag for flag in flags], input_columns="left_out", batched=True)
-    return rows.remove_columns(["cut", "left_out"]), {"trained": len(rows), **counts}
+    counts = {name: sum(rows.with_format("numpy", columns=[name])[:][name].tolist()) for name in COUNTS}
+    if not counts["trained"]:
+        raise TrainError(
+            f"all {counts['left_out']} rows are longer than max_length = {limit} tokens before the answer begins"
+        )
+    if counts["left_out"]:
+        rows = rows.filter(lambda kept: [count > 0 for count in kept], input_columns="trained", batched=True)
+    return rows.remove_columns(list(COUNTS)), counts

@@ -62,3 +62,57 @@ def weighted_nll(log_probs: Tensor, weights: Tensor, tokens: Tensor | int) -> Te
     """
     total = (log_probs.sum(-1) * weights).sum()
     return -total / torch.as_tensor(tokens, device=log_probs.device).clamp(min=1)
+
+
+def mle(log_probs: Tensor, groups: Tensor) -> Tensor:
+    """Return -l_1 per group: the plain likelihood loss of its first target (with a reference program, of that).
+
+    log_probs l (N,) in nats, groups (N,) number the targets' groups 0 ... G-1; the result is (G,).
+    """
+    return -log_probs[_members(groups).int().argmax(1)]
+
+
+def mle_aug(log_probs: Tensor, groups: Tensor, norm: bool = False) -> Tensor:
+    """Return -sum_i l_i per group (arXiv 2205.14318, MLE-Aug); `norm` divides by the number of its targets k."""
+    members = _members(groups)
+    total = -torch.where(members, log_probs, 0.0).sum(1)
+    return total / members.sum(1) if norm else total
+
+
+def mml(log_probs: Tensor, groups: Tensor) -> Tensor:
+    """Return -log sum_i exp(l_i) per group (arXiv 2205.14318, MML); shares of the gradient are softmax(l)_i."""
+    return beta_mml(log_probs, groups, 1.0)
+
+
+def beta_mml(log_probs: Tensor, groups: Tensor, beta: float) -> Tensor:
+    """Return -(1/beta) log sum_i exp(beta l_i) per group (arXiv 2205.14318, beta-MML).
+
+    Shares of the gradient are softmax(beta l)_i: beta 1 is MML, beta near 0 gives every target the same.
+    """
+    return -torch.where(_members(groups), beta * log_probs, -torch.inf).logsumexp(1) / beta
+
+
+def multi_target_loss(
+    log_probs: Tensor,
+    groups: Tensor,
+    beta: float = 1.0,
+    lambdas: tuple[float, float] = (1.0, 0.0),
+    norm: bool = False,
+) -> Tensor:
+    """Return lambda_mle * MLE-Aug + lambda_mml * beta-MML per group (G,); the step's loss is their mean.
+
+    The original code's MLE term is beta * l; here it is l, whatever beta (lambda_mle = beta gives theirs).
+    """
+    for_all, for_any = lambdas
+    loss = for_all * mle_aug(log_probs, groups, norm)
+    return loss + for_any * beta_mml(log_probs, groups, beta) if for_any else loss
+
+
+def longest_in_group(lengths: Tensor, groups: Tensor) -> Tensor:
+    """Return, for every target (N,), the largest length in its group: what length normalisation scales up to."""
+    return torch.where(_members(groups), lengths, 0).amax(1)[groups]
+
+
+def _members(groups: Tensor) -> Tensor:
+    """Return (G, N): whether target n belongs to group g; every number from 0 to the largest is a group."""
+    return groups == torch.arange(int(groups.max()) + 1, device=groups.device).unsqueeze(1)

@@ -60,7 +60,7 @@ def _sequence(name: str, seen: list[tuple[int, bool]], weight: float, tokenizer:
     if bos is not None and bos != end:
         counts.append(f"{ids.count(bos)} beginning of text")
     counts.append(f"{ids.count(end)} end of turn")
-    counts.append("ends its turn" if trained[-1] == end else "CUT: does not end its turn")
+    counts.append("ends its turn" if trained[-1] == end else "CUT, or a beginning only: does not end its turn")
     pieces = " ".join(f"[{token}]" if mark else str(token) for token, mark in seen)
     return f"--- {name}: {', '.join(counts)}\n{text}\nids: {pieces}\n"
 

@@ -1,4 +1,8 @@
-"""Supervised fine-tuning: TRL's SFTTrainer with a weight per row and the loss on the completion only."""
+"""Supervised fine-tuning: TRL's SFTTrainer with a weight per row and the loss on the completion only.
+
+With an objective the loss is about all right answers to a prompt at once: a batch then holds whole groups of rows, and
+its size counts groups.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +10,11 @@ from typing import Any
 from trl import SFTTrainer
 from trl.trainer.base_trainer import _BaseTrainer
 
-from selfimprove.training.collate import ExampleCollator
+from selfimprove.errors import TrainError
+from selfimprove.training.collate import ExampleCollator, GroupCollator
 from selfimprove.training.forward import token_log_probs
-from selfimprove.training.losses import weighted_nll
+from selfimprove.training.losses import longest_in_group, multi_target_loss, weighted_nll
+from selfimprove.training.objective import Objective
 from selfimprove.training.preview import write_preview
 
 
@@ -31,26 +37,38 @@ class FirstBatch(_BaseTrainer):
 
 
 class ExampleTrainer(FirstBatch, SFTTrainer):
-    """SFTTrainer whose loss is `losses.weighted_nll`; `loss_type: dft` is TRL's own, without weights."""
+    """SFTTrainer whose loss is `losses.weighted_nll`; `loss_type: dft` is TRL's own, without weights.
 
-    def __init__(self, *, tokenizer: Any, args: Any, **kwargs: Any):
-        """Make the trainer; the dataset holds input_ids, labels and weight."""
+    With an objective it is `losses.multi_target_loss`, a mean over the groups of the whole optimiser step.
+    """
+
+    def __init__(self, *, tokenizer: Any, args: Any, objective: Objective | None = None, **kwargs: Any):
+        """Make the trainer; the dataset holds input_ids, labels and weight; lists of them with an objective."""
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-        collator = ExampleCollator(pad_token_id=tokenizer.pad_token_id, pad_to_multiple_of=args.pad_to_multiple_of)
-        self.loss_name = args.loss_type
+        kind = ExampleCollator if objective is None else GroupCollator
+        collator = kind(pad_token_id=tokenizer.pad_token_id, pad_to_multiple_of=args.pad_to_multiple_of)
+        self.loss_name, self.multi_target = args.loss_type, objective
         super().__init__(processing_class=tokenizer, args=args, data_collator=collator, **kwargs)
+        if objective is not None and self.aux_loss_enabled:
+            raise TrainError("train.objective takes no router loss; set model_init_kwargs.output_router_logits: false")
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the weighted negative log-likelihood per trained token of the whole optimiser step."""
-        weights = inputs.pop("weight")
+        """Return the weighted negative log-likelihood per trained token of the whole step, or the objective."""
+        weights, groups = inputs.pop("weight"), inputs.pop("group", None)
         if self.loss_name != "nll" or self.aux_loss_enabled or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         fused = self.accelerator.device.type != "cpu"
         batch = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         log_probs, trained, first = token_log_probs(model, batch, inputs["labels"], fused)
-        loss = weighted_nll(log_probs, weights, trained.sum() if num_items_in_batch is None else num_items_in_batch)
+        if self.multi_target is None:
+            loss = weighted_nll(
+                log_probs, weights, trained.sum() if num_items_in_batch is None else num_items_in_batch
+            )
+        else:
+            losses = objective_losses(self.multi_target, log_probs.sum(-1), inputs["attention_mask"].sum(-1), groups)
+            loss = losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over ranks, T counts all of them
         counts = self.accelerator.gather_for_metrics(
@@ -59,3 +77,20 @@ class ExampleTrainer(FirstBatch, SFTTrainer):
         right, total = counts.sum(0).tolist()
         self._metrics["train" if model.training else "eval"]["mean_token_accuracy"].append(right / max(total, 1))
         return loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        """Count groups where there is an objective, else the trained tokens, of a whole optimiser step."""
+        if self.multi_target is None or not batch_samples:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        count = sum(batch["group"].max() + 1 for batch in batch_samples).to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            count = self.accelerator.gather(count).sum()
+        return count
+
+
+def objective_losses(objective: Objective, log_probs: Any, lengths: Any, groups: Any) -> Any:
+    """Return the loss of every group (G,) from its rows' log-probs (N,) in nats and their lengths (N,) in tokens."""
+    if objective.length_norm:
+        log_probs = log_probs * longest_in_group(lengths, groups) / lengths
+    lambdas = (objective.mle_lambda, objective.mml_lambda)
+    return multi_target_loss(log_probs, groups, objective.beta, lambdas, objective.mle_aug_norm)

@@ -19,6 +19,7 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.training.args import check_options, lora_fields, trainer_config
 from selfimprove.training.job import CHECKPOINTS, ERROR, EVENTS, PREVIEW, RESULT, Job, Result, refuse_another_job
 from selfimprove.training.launch import CHILD, die_with_parent
+from selfimprove.training.objective import read_objective
 
 DATA = "rows"
 """Folder for the tokenised rows, removed when the training is done."""
@@ -139,7 +140,8 @@ def train(job: Job) -> Result:
     tokenizer = load_tokenizer(job.policy_base)
     cache = output / DATA / os.environ.get("GROUP_RANK", "0")
     with args.main_process_first(local=True, desc="tokenising rows"):
-        rows, counts = load_rows(job, tokenizer, args.max_length, args.truncation_mode, cache)
+        objective = read_objective(job.options.get("objective"), "train.objective")
+        rows, counts = load_rows(job, tokenizer, args.max_length, args.truncation_mode, cache, objective)
     trainer = make_trainer(job, args, tokenizer, rows)
     trainer.preview_path = output / PREVIEW
     trainer.add_callback(Events(output / EVENTS))
@@ -185,7 +187,7 @@ def make_trainer(job: Job, args: Any, tokenizer: Any, rows: Any) -> Any:
     if job.kind == "sft":
         from selfimprove.training.sft import ExampleTrainer
 
-        return ExampleTrainer(**common)
+        return ExampleTrainer(**common, objective=read_objective(job.options.get("objective"), "train.objective"))
     from selfimprove.training.dpo import PairTrainer
 
     weighted = bool((rows.with_format("numpy", columns=["weight"])[:]["weight"] != 1).any())

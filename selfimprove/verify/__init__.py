@@ -15,7 +15,14 @@ from selfimprove.errors import ConfigError, did_you_mean
 from selfimprove.records import Prompt, Verdict
 from selfimprove.verify.sandbox import open_sandbox
 
-FILES = {"answer": "answers", "gym": "gym", "exact": "exact", "tests": "tests"}
+FILES = {
+    "answer": "answers",
+    "gym": "gym",
+    "exact": "exact",
+    "tests": "tests",
+    "formats": "formats",
+    "program": "straight_line",
+}
 """Name in a recipe: file in this folder; each file has `make(sandbox, options) -> Verifier`."""
 
 IN_FLIGHT = 64

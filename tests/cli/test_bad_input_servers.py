@@ -35,7 +35,7 @@ SERVERS = [
     server("wrong key", AT + " refuses the API key .HTTP 401.; put a valid key", otherwise=error(401, "bad key")),
     server("forbidden", AT + " refuses the API key .HTTP 403.; put a valid key", otherwise=error(403, "no")),
     server("no quota", "no quota left .HTTP 429", otherwise=error(429, "pay", code="insufficient_quota")),
-    server("model gone", AT + " does not know model 'm', or has no completions for it .HTTP 404", otherwise=error(404, "no such model")),
+    server("model gone", AT + " does not know model 'm', or .* .HTTP 404", otherwise=error(404, "no such model")),
     server("429 for ever", LOST + "HTTP 429: slow down", otherwise=error(429, "slow down")),
     server("500 for ever", LOST + "HTTP 500: boom", otherwise=error(500, "boom")),
     server("closes without an answer", LOST + "the connection broke", otherwise="close"),

@@ -150,6 +150,12 @@ def test_answers_are_put_in_order_and_missing_ones_are_errors():
         assert samples_of(broken, ask) is None
 
 
+def test_half_a_character_is_replaced_before_it_can_reach_a_file():
+    body = json.loads('{"choices": [{"message": {"content": "a\\ud800b"}}]}')
+    [sample] = samples_of(body, Generate(POLICY, as_messages("hi")))
+    assert sample.text == "a?b"
+
+
 def test_labels_that_begin_alike_are_not_told_apart_by_one_token():
     top = [{"token": "t", "logprob": -0.1}, {"token": "A", "logprob": -3.0}]
     assert first_token_choices([{"top_logprobs": top}], ("tie", "true", "A")) is None

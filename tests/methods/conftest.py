@@ -11,6 +11,7 @@ from selfimprove.engines.base import Policy
 from selfimprove.ledger import Ledger
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.runtime import drive
+from selfimprove.store import Rows
 from selfimprove.verify import Verifiers
 
 BASE = Policy("scripted", None, "base")
@@ -20,8 +21,9 @@ BASE = Policy("scripted", None, "base")
 def collect(tmp_path):
     """Return a function that runs a method's collect on prompts, with the answers of the scripted engine."""
 
-    def collect(module, config, prompts, answers, *, round=1, seed=0, **engine):
-        recipe = make_recipe({"method": module.__name__.rpartition(".")[2], "prompts": "none", "seed": seed}, "test")
+    def collect(module, config, prompts, answers, *, round=1, seed=0, sandbox=None, earlier=None, **engine):
+        name = module.__name__.rpartition(".")[2]
+        recipe = make_recipe({"method": name, "prompts": "none", "seed": seed, "sandbox": sandbox or {}}, "test")
         measured = defaultdict(list)
         outcomes = []
 
@@ -34,7 +36,9 @@ def collect(tmp_path):
             ledger = Ledger(tmp_path / f"ledger-{len(list(tmp_path.iterdir()))}.sqlite")
             on_demand = EngineOnDemand(open_engine({"name": "scripted", "answers": answers, **engine}))
             policy = Policy("scripted", "adapter", f"round-{round - 1}") if round > 1 else BASE
-            run = Run(recipe, round, policy, BASE, BASE, on_demand, ledger, Verifiers())
+            verifiers = Verifiers(recipe.sandbox)
+            stored = lambda number, stage=None: (earlier or {}).get(number, Rows())  # noqa: E731
+            run = Run(recipe, round, policy, BASE, BASE, on_demand, ledger, verifiers, stored=stored)
             try:
                 await drive(prompts, lambda prompt: module.collect(config, run, prompt), emit)
             finally:

@@ -114,7 +114,7 @@ def _counted(body: Mapping[str, Any], name: str) -> int:
 
 
 def _sample(choice: Mapping[str, Any], request: Generate, share: int) -> Sample:
-    text = choice["message"].get("content") or ""
+    text = (choice["message"].get("content") or "").encode("utf-8", "replace").decode()  # half characters
     finish = "length" if choice.get("finish_reason") == "length" else "stop"
     if choice.get("finish_reason") == "content_filter":
         return Sample("", finish="error", error="the server's content filter withheld the answer")

@@ -6,7 +6,7 @@ from typing import Any
 from selfimprove.errors import DataError
 from selfimprove.evaluation.heldout import read_items, scores
 from selfimprove.evaluation.report import Accuracy, Comparison, compare
-from selfimprove.evaluation.standalone import measured_rounds
+from selfimprove.evaluation.standalone import compare_with_plain, measured_rounds
 from selfimprove.reporting.page.plots import Chart, Point, Series
 from selfimprove.reporting.page.wording import percent, points, probability
 from selfimprove.store import Store
@@ -14,7 +14,10 @@ from selfimprove.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One held-out set in one round; a comparison that cannot be made is the sentence that says why."""
+    """One held-out set in one round; a comparison that cannot be made is the sentence that says why.
+
+    `plain` compares what the method answers, where the set holds that, with the policy's greedy answers.
+    """
 
     round: int
     accuracy: Accuracy
@@ -22,6 +25,7 @@ class Measured:
     before: Comparison | str | None
     mean_tokens: float | None
     truncated: int | None
+    plain: Comparison | str | None = None
     sampled: dict[str, float] = field(default_factory=dict)
 
 
@@ -34,8 +38,13 @@ class Measurements:
     @property
     def tests(self) -> int:
         """How many paired tests were made."""
-        made = [c for rounds in self.sets.values() for m in rounds for c in (m.start, m.before)]
+        made = [c for rounds in self.sets.values() for m in rounds for c in (m.start, m.before, m.plain)]
         return sum(isinstance(comparison, Comparison) for comparison in made)
+
+    @property
+    def with_method(self) -> bool:
+        """Whether a set holds answers of the method's own procedure."""
+        return any(m.plain is not None for rounds in self.sets.values() for m in rounds)
 
     @property
     def chart(self) -> Chart:
@@ -82,6 +91,7 @@ def _rounds_of(store: Store, name: str, found: dict[int, dict[str, Any]]) -> lis
                 _compared(graded[before], graded[number]) if before is not None else None,
                 figures.get("mean_tokens"),
                 figures.get("truncated"),
+                compare_with_plain(store, number, name),
                 {key: value for key, value in figures.items() if "@" in key},
             )
         )

@@ -14,7 +14,7 @@ from selfimprove.records import Prompt
 from selfimprove.reporting.page.wording import clip
 from selfimprove.reporting.worddiff import Piece, word_diff
 from selfimprove.sources import load_prompts
-from selfimprove.sources.schema import GymTask, read_definition
+from selfimprove.sources.schema import read_definition
 from selfimprove.store import Store
 
 
@@ -163,7 +163,7 @@ def _from_source(source: Any, wanted: set[str]) -> dict[str, tuple[str | None, s
         return found
     try:
         definition = read_definition(source, "heldout")
-        if isinstance(definition, GymTask) or definition.path is None:
+        if getattr(definition, "path", None) is None:
             return found
         for prompt in load_prompts(source, "heldout"):
             if prompt.id in wanted:

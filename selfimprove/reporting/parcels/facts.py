@@ -15,7 +15,7 @@ from selfimprove.reporting.parcels.origin import Origin, origin_of
 from selfimprove.reporting.redaction import without_paths, without_secrets
 from selfimprove.reporting.show import open_run, rounds_there
 from selfimprove.sources.named import SETS
-from selfimprove.sources.schema import GymTask, NamedSet, read_definition
+from selfimprove.sources.schema import FunctionSeeds, GymTask, NamedSet, is_hub_id, read_definition
 from selfimprove.store import Store, saved_recipe
 
 
@@ -115,10 +115,13 @@ def hub_sets(*sources: Any) -> list[str]:
             definition = read_definition(source, "source")
         except ConfigError:
             continue
-        if isinstance(definition, GymTask) or definition.path is not None:
+        if isinstance(definition, FunctionSeeds):
+            hub = definition.functions if is_hub_id(definition.functions) else None
+        elif isinstance(definition, GymTask) or definition.path is not None:
             continue
-        usual = SETS.get(definition.name) if isinstance(definition, NamedSet) else None
-        hub = definition.hub or (usual.hub if usual else None)
+        else:
+            usual = SETS.get(definition.name) if isinstance(definition, NamedSet) else None
+            hub = definition.hub or (usual.hub if usual else None)
         if hub:
             found[hub] = None
     return list(found)

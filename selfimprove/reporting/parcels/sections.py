@@ -10,8 +10,9 @@ from selfimprove import __version__
 from selfimprove.config import digest, to_plain
 from selfimprove.errors import DataError
 from selfimprove.evaluation.report import Accuracy, Comparison
-from selfimprove.evaluation.standalone import compare_rounds, measured_rounds
+from selfimprove.evaluation.standalone import compare_rounds, compare_with_plain, measured_rounds
 from selfimprove.evaluation.watch import FIGURES
+from selfimprove.evaluation.with_method import plain_sets
 from selfimprove.reporting.parcels.facts import Facts, source_text
 from selfimprove.reporting.redaction import LOCAL, REMOVED
 from selfimprove.reporting.show import rounds_there
@@ -35,15 +36,22 @@ def against_start(facts: Facts, number: int, name: str) -> Comparison | None:
 
 
 def heldout_sets(facts: Facts) -> list[str]:
-    """Return the names of all sets that were measured in any round."""
+    """Return the names of all sets that were measured in any round by the model's plain answers."""
+    by_method = method_sets(facts)
     names = [(facts.store.marker(n, "evaluate") or {"sets": {}})["sets"] for n in measured_rounds(facts.store)]
-    return list(dict.fromkeys(name for sets in names for name in sets))
+    return list(dict.fromkeys(name for sets in names for name in sets if name not in by_method))
+
+
+def method_sets(facts: Facts) -> list[str]:
+    """Return the names of all sets that hold what the method's own procedure answers."""
+    return list(dict.fromkeys(name for n in measured_rounds(facts.store) for name in plain_sets(facts.store, n)))
 
 
 def results(facts: Facts, this: int) -> list[str]:
     """Return the table of held-out accuracies, every measured round with its paired test; `this` is pushed."""
     rows = []
-    for name in heldout_sets(facts):
+    by_method = method_sets(facts)
+    for name in [*heldout_sets(facts), *by_method]:
         for number in measured_rounds(facts.store):
             found = accuracy(facts, number, name)
             if found is None:
@@ -51,6 +59,8 @@ def results(facts: Facts, this: int) -> list[str]:
             figures = (facts.store.marker(number, "evaluate") or {})["sets"][name]
             change = against_start(facts, number, name)
             sampled = [f"{key} {100 * value:.1f} %" for key, value in figures.items() if "@" in key]
+            plain = compare_with_plain(facts.store, number, name)
+            sampled += [f"against the plain answer {plain}"] if plain else []
             rows.append(
                 [
                     f"{number} (this model)" if number == this else f"{number} (start)" if number == 0 else number,
@@ -71,6 +81,11 @@ def results(facts: Facts, this: int) -> list[str]:
         "are on the same items, with a paired bootstrap interval and the exact p of McNemar's test. Items that could "
         "not be graded are in no denominator. `tokens` is the mean length of an answer, `cut off` how many reached "
         "the limit.",
+        *(
+            [f"Answered by the method's own procedure, not by the model alone: {', '.join(by_method)}."]
+            if by_method
+            else []
+        ),
     ]
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfimprove.building.words import WordNumbers, hash_runs
 from selfimprove.sources.overlap import WORD, words
+from selfimprove.sources.runs import WordNumbers, hash_runs
 
 texts_of_words = st.lists(st.lists(st.sampled_from(["a", "b", "c"]), max_size=7), max_size=6)
 
