@@ -124,6 +124,7 @@ class Recipe:
     train_by_round: dict[int, dict[str, Any]] = field(default_factory=dict)  # round: train options that differ there
     collect: Collect = field(default_factory=Collect)  # window, failure policy
     hygiene: Hygiene = field(default_factory=Hygiene)  # duplicates, contamination, length balance of the rows
+    judge: dict[str, Any] = field(default_factory=dict)  # {name: llm, ...}: grades answers; max_swap_rate limits it
     sandbox: Sandbox = field(default_factory=Sandbox)  # where generated code runs, its limits
     evaluate: Evaluate = field(default_factory=Evaluate)  # lengths, samples, patience
     watch: Watch = field(default_factory=Watch)  # drift of the policy, its limits, what a breach does

@@ -100,6 +100,7 @@ async def rounds(stages: Stages, collect_only: bool = False) -> None:
         stages.say(f"note: the gold answer of prompt {prompt.id} cannot be graded ({reason})")
     run = stages.run(base)
     policies = {0: base}
+    await stages.trust_judge(run)
     if not collect_only:
         await stages.measure(run, heldout)
     for number in range(1, recipe.rounds + 1):

@@ -13,6 +13,7 @@ from selfimprove.engines import open_engine
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.evaluation.watch import check_watch
 from selfimprove.evaluation.with_method import answer_of
+from selfimprove.judges import limits_of, open_judge
 from selfimprove.methods import configure
 from selfimprove.records import Prompt
 from selfimprove.reporting.push import check_push
@@ -93,6 +94,9 @@ def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> P
     module, config = configure(recipe.method, where)
     open_engine(recipe.engine, where)  # only checks: nothing starts before its first request
     checked = Plan(recipe, module, config, where, folder)
+    if recipe.judge:
+        open_judge(recipe.judge, where)
+        limits_of(recipe.judge, where)
     check_watch(recipe.watch, where)
     answer_of(recipe, module, config, where)
     check_push(recipe.push, where)

@@ -2,15 +2,18 @@
 
 import asyncio
 import hashlib
+import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from selfimprove import runtime
 from selfimprove.config import Recipe, digest
 from selfimprove.engines.base import Engine, Generate, Policy, Score, Usage
 from selfimprove.errors import TrainError
+from selfimprove.judges import open_judge
 from selfimprove.ledger import Ledger
 from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
 from selfimprove.store import Lookup, Rows
@@ -184,6 +187,14 @@ class Run:
         )
         return Outcome.from_row(row)
 
+    async def judge(self, prompt: Prompt, text: str) -> Verdict:
+        """Return what the recipe's judge says of an answer; its score is None where it failed.
+
+        Without a `judge` section it is the policy itself, by a rubric of five points.
+        """
+        runtime.count("judge")
+        return await _judge(json.dumps(self.recipe.judge or {"name": "llm"}, sort_keys=True)).score(self, prompt, text)
+
     @property
     def limits(self) -> Limits:
         """What the recipe lets a program use."""
@@ -243,6 +254,11 @@ class Run:
         asked = request_row(request)
         key = digest([kind, self.engine.engine.identity, asked])
         return await self.ledger.answer(key, ask, kind=kind, prompt=prompt, purpose=purpose, path=path, request=asked)
+
+
+@cache
+def _judge(section: str) -> Any:
+    return open_judge(json.loads(section))
 
 
 def request_row(request: Generate | Score) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from selfimprove.building.hygiene import clean
 from selfimprove.config import Hygiene
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
-from selfimprove.errors import EngineError, TrainError
+from selfimprove.errors import EngineError, JudgeError, TrainError
+from selfimprove.evaluation.audit import CALIBRATION, audit, broken, read_pairs
 from selfimprove.evaluation.heldout import measure_policy
 from selfimprove.evaluation.watch import broken_limits, watch_policy
 from selfimprove.evaluation.with_method import answer_of
 from selfimprove.files import read_jsonl
+from selfimprove.judges import FIGURES, limits_of, open_judge
 from selfimprove.ledger import Ledger
 from selfimprove.models import export_merged, policy_of
 from selfimprove.plan import Plan
@@ -66,6 +68,24 @@ class Stages:
     def run(self, base: Policy) -> Run:
         """Return the run as the start model's evaluation sees it."""
         return Run(self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, stored=self.store.rows)
+
+    async def trust_judge(self, run: Run) -> None:
+        """Audit the recipe's judge where the recipe limits what it may get wrong; raises JudgeError where it does."""
+        limits = limits_of(self.recipe.judge, self.plan.where)
+        if not limits:
+            return
+        with self.meter.stage(0, "audit"):
+            _, found = await audit(run, open_judge(self.recipe.judge, self.plan.where), read_pairs(CALIBRATION))
+        sentences = broken(found, limits)
+        self.store.event("audited", figures={name: found[name] for name in FIGURES}, broken=sentences)
+        if sentences:
+            raise JudgeError(
+                f"the judge is not good enough for this recipe: {'; '.join(sentences)}. Nothing was sampled: "
+                "`selfimprove audit` shows what it gets wrong; take another judge, or widen the limits in the recipe"
+            )
+        self.say(
+            f"judge: right on {found['accuracy']:.1%} of {found['pairs']} pairs of known order; within its limits"
+        )
 
     async def close(self) -> None:
         """Stop the engine and the verifiers, and close the ledger."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from selfimprove import __version__
+from selfimprove.cli.audit import audit
 from selfimprove.cli.build import build
 from selfimprove.cli.data import data
 from selfimprove.cli.diff import diff
@@ -35,7 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, build, train, evaluate, validate, show, replay, diff, track, report, push, methods, new, doctor):
+VERBS = (
+    run, build, train, evaluate, audit, validate, show, replay, diff, track, report, push, methods, new, doctor,
+)  # fmt: skip
+for verb in VERBS:
     app.command(no_args_is_help=verb not in (methods, doctor))(verb)
 app.add_typer(recipes, name="recipes")
 app.add_typer(data, name="data")

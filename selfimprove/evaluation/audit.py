@@ -1,28 +1,33 @@
 """Measuring a judge on pairs of answers whose order is known, before its verdicts decide what a model learns."""
 
-import asyncio
 import math
+import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from selfimprove.config import Limit
+from selfimprove.config import Limit, Recipe
+from selfimprove.engines import open_engine
+from selfimprove.engines.base import Policy
+from selfimprove.errors import DataError
 from selfimprove.evaluation.metrics import wilson
+from selfimprove.files import read_jsonl
+from selfimprove.ledger import Ledger
 from selfimprove.records import Pair, Prompt, Row
-
-if TYPE_CHECKING:
-    from selfimprove.run import Run
+from selfimprove.resources import shipped_file
+from selfimprove.run import EngineOnDemand, Run
+from selfimprove.runtime import Outcome, drive
+from selfimprove.verify import Verifiers
 
 LONGER = 1.2
 """An answer counts as the longer one where it has so many times the words of the other."""
 
-FIGURES = (
-    "accuracy", "ties", "swap_rate", "length_preference", "self_preference", "largest_grade_share", "parse_failures",
-    "repeatability", "calibration_error",
-)  # fmt: skip
-"""What an audit measures; `audit.limits` may bound each of them."""
+
+CALIBRATION = "data/judge_calibration/pairs.jsonl"
+"""The pairs that ship with the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,39 @@ class Judged(Row):
     grades: tuple[float | None, ...] = ()
 
 
+def read_pairs(source: str, limit: int | None = None) -> list[Pair]:
+    """Return the pairs of a JSONL file, also of one that ships with the package; with `limit`, so many of them.
+
+    Raises DataError where the file cannot be read or a row is no pair.
+    """
+    path = Path(source) if Path(source).is_file() else shipped_file(source)
+    if path is None:
+        raise DataError(f"{source}: there is no such file of pairs")
+    pairs = [Pair.from_row(row) for row in read_jsonl(path)]
+    if limit is None or limit >= len(pairs):
+        return pairs
+    return random.Random(0).sample(pairs, limit)
+
+
+async def audit_judges(
+    recipe: Recipe, policy: Policy, judges: Mapping[str, Any], pairs: Sequence[Pair], folder: Path
+) -> dict[str, tuple[list[Judged], dict[str, Any]]]:
+    """Return {judge: (how it saw every pair, figures)}; all judges share one engine and a ledger in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(recipe.ledger or folder / "ledger.sqlite")
+    engine = EngineOnDemand(open_engine(recipe.engine))
+    verifiers = Verifiers(recipe.sandbox)
+    try:
+        run = Run(recipe, 0, policy, policy, policy, engine, ledger, verifiers)
+        return {name: await audit(run, judge, pairs) for name, judge in judges.items()}
+    finally:
+        await engine.close()
+        verifiers.close()
+        ledger.close()
+
+
 async def audit(
-    run: "Run", judge: Any, pairs: Sequence[Pair], *, repeats: int = 50, own: int = 50
+    run: Run, judge: Any, pairs: Sequence[Pair], *, repeats: int = 50, own: int = 50
 ) -> tuple[list[Judged], dict[str, Any]]:
     """Return how a judge saw every pair, and the figures.
 
@@ -52,15 +88,30 @@ async def audit(
     `own` questions are held against the better answers of the pairs.
     """
     again = replace(run, recipe=replace(run.recipe, seed=run.recipe.seed + 1))
-    judged = list(await asyncio.gather(*(judge_pair(run, judge, pair) for pair in pairs)))
-    repeated = list(await asyncio.gather(*(judge_pair(again, judge, pair) for pair in pairs[:repeats])))
     first = {pair.prompt[-1]["content"]: pair for pair in reversed(pairs)}
     asked = [pair for pair in pairs if first[pair.prompt[-1]["content"]] is pair][:own]
-    preferred = await asyncio.gather(*(prefers_own(run, judge, pair) for pair in asked))
-    return judged, figures(judged, repeated, preferred, getattr(judge, "bounds", None))
+    judged = await _each(pairs, lambda pair: judge_pair(run, judge, pair), run.recipe.collect.window)
+    repeated = await _each(pairs[:repeats], lambda pair: judge_pair(again, judge, pair), run.recipe.collect.window)
+    answered = await _each(asked, lambda pair: judge_own(run, judge, pair), run.recipe.collect.window)
+    return judged, figures(judged, repeated, [each.right for each in answered], getattr(judge, "bounds", None))
 
 
-async def judge_pair(run: "Run", judge: Any, pair: Pair) -> Judged:
+async def _each(pairs: Sequence[Pair], look: Callable[[Pair], Awaitable[Judged]], window: int) -> list[Judged]:
+    """Return how every pair was seen, in order; the pairs are looked at side by side."""
+    named = {pair.id: pair for pair in pairs}
+    seen: list[Judged] = []
+
+    async def collect(prompt: Prompt) -> list[Row]:
+        return [await look(named[prompt.id])]
+
+    def emit(outcome: Outcome) -> None:
+        seen.extend(row for row in outcome.rows if isinstance(row, Judged))
+
+    await drive((Prompt(pair.id, pair.prompt) for pair in pairs), collect, emit, window=window)
+    return seen
+
+
+async def judge_pair(run: Run, judge: Any, pair: Pair) -> Judged:
     """Return how a judge sees a pair."""
     prompt = Prompt(pair.id, pair.prompt)
     kind, longer = str(pair.meta.get("kind", "")), better_is_longer(pair.chosen, pair.rejected)
@@ -75,13 +126,14 @@ async def judge_pair(run: "Run", judge: Any, pair: Pair) -> Judged:
     return Judged(pair.id, kind, *compared(grades, judge.bounds), longer, grades=grades)
 
 
-async def prefers_own(run: "Run", judge: Any, pair: Pair) -> float | None:
-    """Return 1 where the judge prefers the policy's own answer to the better one of a pair, 0.5 for a tie, else 0."""
+async def judge_own(run: Run, judge: Any, pair: Pair) -> Judged:
+    """Return how the judge sees the policy's own answer (as `chosen`) against the better one of a pair."""
     prompt = Prompt(pair.id, pair.prompt)
     [sample] = await run.sample(prompt, 1, temperature=0.0, max_tokens=96, purpose="audit")
-    if not sample.ok or sample.text.strip() == pair.chosen:
-        return None
-    return (await judge_pair(run, judge, Pair.of(prompt, sample.text.strip(), pair.chosen))).right
+    text = sample.text.strip()
+    if not sample.ok or text == pair.chosen:
+        return Judged(pair.id, "own", None)
+    return await judge_pair(run, judge, Pair.of(prompt, text, pair.chosen))
 
 
 def compared(grades: Sequence[float | None], bounds: tuple[float, float] | None) -> tuple[float | None, float | None]:
@@ -125,6 +177,7 @@ def figures(
     grades = [grade for each in judged for grade in each.grades if grade is not None]
     pairs = [(one.right, two.right) for one, two in zip(judged, repeated, strict=False)]
     same = [one == two for one, two in pairs if one is not None and two is not None]
+    bins = bins_of([(each.confidence, right) for each, right in known if each.confidence is not None])
     low, high = wilson(sum(rights), len(rights)) if rights else (None, None)
     return {
         "pairs": len(judged),
@@ -144,24 +197,26 @@ def figures(
         "largest_grade_share": max(Counter(grades).values()) / len(grades) if grades and bounds else None,
         "parse_failures": _mean([each.right is None for each in judged]),
         "repeatability": _mean(same),
-        "calibration_error": calibration_error(
-            [(each.confidence, right) for each, right in known if each.confidence is not None]
-        ),
+        "calibration_error": calibration_error(bins),
+        "bins": bins,
     }
 
 
-def calibration_error(seen: Sequence[tuple[float, float]], bins: int = 10) -> float | None:
-    """Return the expected calibration error: sum over bins of confidence of (share of pairs) |accuracy - confidence|.
+def bins_of(seen: Sequence[tuple[float, float]], count: int = 10) -> list[tuple[float, float, int]]:
+    """Return (mean confidence, accuracy, pairs) of each bin of confidence in [1/2, 1] that is not empty.
 
-    `seen` holds (confidence in [1/2, 1], right in [0, 1]) pairs; None where it is empty.
+    `seen` holds (confidence, right in [0, 1]) pairs.
     """
-    if not seen:
-        return None
     filled: dict[int, list[tuple[float, float]]] = {}
     for confidence, right in seen:
-        filled.setdefault(min(int((confidence - 0.5) * 2 * bins), bins - 1), []).append((confidence, right))
-    gaps = [len(each) * abs(fmean(c for c, _ in each) - fmean(r for _, r in each)) for each in filled.values()]
-    return sum(gaps) / len(seen)
+        filled.setdefault(min(int((confidence - 0.5) * 2 * count), count - 1), []).append((confidence, right))
+    return [(fmean(c for c, _ in each), fmean(r for _, r in each), len(each)) for _, each in sorted(filled.items())]
+
+
+def calibration_error(bins: Sequence[tuple[float, float, int]]) -> float | None:
+    """Return the expected calibration error: sum over bins of (share of pairs) |accuracy - confidence|."""
+    total = sum(pairs for _, _, pairs in bins)
+    return sum(pairs * abs(right - confidence) for confidence, right, pairs in bins) / total if total else None
 
 
 def broken(found: Mapping[str, Any], limits: Mapping[str, Limit]) -> list[str]:

@@ -9,10 +9,16 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
-from selfimprove.config import fill, options_of
+from selfimprove.config import Limit, fill, options_of
 from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError, did_you_mean
 from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
+
+FIGURES = (
+    "accuracy", "ties", "swap_rate", "length_preference", "self_preference", "largest_grade_share", "parse_failures",
+    "repeatability", "calibration_error",
+)  # fmt: skip
+"""What an audit measures of a judge; `judge: {max_swap_rate: 0.15, min_accuracy: 0.6}` are limits."""
 
 
 class Asker(Protocol):
@@ -59,7 +65,7 @@ def judge_names() -> list[str]:
 
 
 def open_judge(section: str | Mapping[str, Any], where: str = "recipe") -> Any:
-    """Return the judge of a `{name: ..., option: ...}` section or of a bare name.
+    """Return the judge of a `{name: ..., option: ...}` section or of a bare name; limits in it are left aside.
 
     Raises ConfigError for an unknown name, option or value.
     """
@@ -68,4 +74,21 @@ def open_judge(section: str | Mapping[str, Any], where: str = "recipe") -> Any:
     if name not in judge_names():
         raise ConfigError(f"{where}: there is no judge '{name}'{did_you_mean(name, judge_names())}")
     module = import_module(f"{__name__}.{name}")
-    return module.make(fill(module.Config, options_of(section), f"{where}: judge"))
+    options = {key: value for key, value in options_of(section).items() if limit_of(key) is None}
+    return module.make(fill(module.Config, options, f"{where}: judge"))
+
+
+def limit_of(key: str) -> tuple[str, str] | None:
+    """Return (min or max, figure) of a limit's key such as `max_swap_rate`, None where the key is no limit."""
+    side, _, figure = key.partition("_")
+    return (side, figure) if side in ("min", "max") and figure in FIGURES else None
+
+
+def limits_of(section: Mapping[str, Any], where: str = "recipe") -> dict[str, Limit]:
+    """Return {figure: bounds} of the limits in a recipe's `judge` section; raises ConfigError for no numbers."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in section.items():
+        limit = limit_of(key)
+        if limit is not None:
+            found.setdefault(limit[1], {})[limit[0]] = value
+    return {figure: fill(Limit, bounds, f"{where}: judge: limit of {figure}") for figure, bounds in found.items()}

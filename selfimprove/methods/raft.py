@@ -4,10 +4,10 @@ Paper: "RAFT: Reward rAnked FineTuning for Generative Foundation Model Alignment
 Input: prompts and a reward; no gold answers unless the reward is the verifier. Output: SFT rows.
 
 What differs from the paper:
-1. The reward is the prompt's verifier (1 right, 0 wrong) or the policy's own mean token log-prob (paper: a
-   learned reward model). `length` pays for words: a reward that is easy to cheat, there to try the drift watch on.
-   With a verifier, `threshold` keeps only right answers: without it a prompt whose answers are all wrong would
-   still yield a row, an arbitrary one.
+1. The reward is the prompt's verifier (1 right, 0 wrong), the policy's own mean token log-prob, or the recipe's
+   `judge` (paper: a learned reward model). `length` pays for words: a reward that is easy to cheat, there to try the
+   drift watch on. With a verifier, `threshold` keeps only right answers: without it a prompt whose answers are all
+   wrong would still yield a row, an arbitrary one.
 2. `keep` may be above 1: several different good answers per prompt, best first (paper: one).
 3. The loss covers the answer only (the original code trains on the prompt too, in packed blocks).
 4. Every round starts a fresh optimiser (as RLHFlow does); the original code keeps its state.
@@ -44,7 +44,7 @@ class Config:
     top_p: float = 1.0  # of sampling
     min_tokens: int | None = None  # lower end of the drawn answer length; None: no drawing, always max_tokens
     max_tokens: int = 128  # longest answer
-    reward: str = "verifier"  # verifier (1 right, 0 wrong), likelihood (mean log-prob of its tokens), length (words)
+    reward: str = "verifier"  # verifier (1 right, 0 wrong), likelihood (mean log-prob a token), judge, length (words)
     threshold: float | None = None  # smallest reward kept; None: 1.0 for the verifier (local ranking), else no bound
     keep: int = 1  # different answers kept per prompt, best first (local ranking)
     ranking: str = "local"  # local: the best of each prompt; global: one sample a prompt, the best share of all
@@ -57,7 +57,10 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name, allowed in (("ranking", ("local", "global")), ("reward", ("verifier", "likelihood", "length"))):
+        for name, allowed in (
+            ("ranking", ("local", "global")),
+            ("reward", ("verifier", "likelihood", "judge", "length")),
+        ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"raft: {name} is '{getattr(self, name)}'; it is one of {', '.join(allowed)}")
         if self.samples < 1 or self.keep < 1:
@@ -114,6 +117,8 @@ async def judge(cfg: Config, run: "Run", prompt: Prompt, text: str) -> float | N
         return float(len(text.split()))
     if cfg.reward == "verifier":
         return (await run.check(prompt, text)).score
+    if cfg.reward == "judge":
+        return (await run.judge(prompt, text)).score
     return (await run.logprobs(prompt, text)).mean
 
 

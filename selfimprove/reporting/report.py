@@ -73,6 +73,12 @@ def write_report(run_folder: Path, output: Path | None = None) -> Path:
 
 def render(store: Store, target: Path, limits: Limits) -> str:
     """Return the page of a run; links to files of the run are relative to where the page will lie."""
+    tools = {"watched": value_of, "link": partial(link, target=target)}
+    return page("report.html").render(gather(store, limits), **tools)
+
+
+def page(name: str) -> Any:
+    """Return a page's template with the filters that all pages have."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
@@ -86,8 +92,7 @@ def render(store: Store, target: Path, limits: Limits) -> str:
         "clock": wording.clock, "duration": wording.duration, "figure": wording.figure, "percent": wording.percent,
         "clip": wording.clip, "points": wording.points, "p": wording.probability, "count": "{:,}".format,
     }  # fmt: skip
-    tools = {"watched": value_of, "link": partial(link, target=target)}
-    return pages.get_template("report.html").render(gather(store, limits), **tools)
+    return pages.get_template(name)
 
 
 def gather(store: Store, limits: Limits) -> dict[str, Any]:

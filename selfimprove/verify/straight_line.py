@@ -12,9 +12,8 @@ from typing import Any
 
 from selfimprove.config import Sandbox as Options
 from selfimprove.records import Prompt, Verdict
-from selfimprove.verify.code import canonical, first_block, parse
+from selfimprove.verify.code import LONGEST, canonical, first_block, parse
 from selfimprove.verify.extraction import read_number
-from selfimprove.verify.pool import WORKER
 from selfimprove.verify.sandbox import Limits, Outcome, Program, Sandbox, limits_of
 from selfimprove.verify.sandbox.harness import decode
 
@@ -112,13 +111,13 @@ class StraightLine:
         if gold is None:
             reason = "no_gold" if prompt.gold is None else "gold_is_no_number"
             return Verdict(None, reason=reason, source=self.name)
-        statements = statements_of(code_in(text))
+        statements = statements_of(code_in(text)) if len(text) <= LONGEST else None
         if statements is None:
             return Verdict(0.0, reason="no_program", source=self.name)
         outcome = await self._sandbox.execute(Program("\n".join(statements), trace=True, limits=self._limits))
         if outcome.status == "refused":
             return Verdict(None, reason=f"refused: {outcome.error}", source=self.name)
-        source, ran = self.name + WORKER, units(statements, outcome)
+        source, ran = f"{self.name}/{outcome.sandbox}", units(statements, outcome)
         if ran is None:
             return Verdict(0.0, reason=outcome.error or "left_early", source=source)
         if ANSWER not in ran[-1].state:

@@ -17,6 +17,7 @@ from selfimprove.errors import ConfigError
 from selfimprove.records import Prompt, Verdict
 from selfimprove.verify.apart import Report, Tally, fault, first_run, run_apart, run_together
 from selfimprove.verify.asserts import CALLED, TOGETHER, Expectation, Form, Known, form_of, shown, told_call
+from selfimprove.verify.code import LONGEST
 from selfimprove.verify.programs import canonical_answer, program_of, whole_program, without_main
 from selfimprove.verify.sandbox import Call, Outcome, Program, Sandbox, limits_of
 from selfimprove.verify.sandbox.harness import decode
@@ -61,6 +62,8 @@ class Tests:
 
         Its score is None for the reasons no_tests, unreadable tests, tests cannot be run, flaky and refused.
         """
+        if len(text) > LONGEST:
+            return Verdict(0.0, reason=f"too_long: {len(text)} characters, {LONGEST} are read", source=self.name)
         return await self._grade(prompt, program_of(text, _text(prompt, "entry_point"), _text(prompt, "prefix")))
 
     async def grade_gold(self, prompt: Prompt) -> Verdict:

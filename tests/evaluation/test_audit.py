@@ -6,6 +6,7 @@ from selfimprove.config import Limit
 from selfimprove.evaluation.audit import (
     Judged,
     better_is_longer,
+    bins_of,
     broken,
     calibration_error,
     compared,
@@ -60,11 +61,11 @@ def test_accuracy_is_told_by_kind():
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
-    assert calibration_error([(0.9, 1.0)] * 9 + [(0.9, 0.0)]) == pytest.approx(0.0)
-    assert calibration_error([(1.0, 0.0)] * 4) == 1.0
+    assert calibration_error(bins_of([(0.9, 1.0)] * 9 + [(0.9, 0.0)])) == pytest.approx(0.0)
+    assert calibration_error(bins_of([(1.0, 0.0)] * 4)) == 1.0
     # bins [0.55, 0.60) and [0.95, 1.0]: 2/4 * |0.55 - 0.5| + 2/4 * |1.0 - 0.5|
-    assert calibration_error([(0.55, 1.0), (0.55, 0.0), (1.0, 1.0), (1.0, 0.0)]) == pytest.approx(0.275)
-    assert calibration_error([]) is None
+    assert calibration_error(bins_of([(0.55, 1.0), (0.55, 0.0), (1.0, 1.0), (1.0, 0.0)])) == pytest.approx(0.275)
+    assert calibration_error(bins_of([])) is None
 
 
 def test_a_broken_limit_is_a_sentence():

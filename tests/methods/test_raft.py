@@ -126,6 +126,17 @@ def test_likelihood_reward_and_kl_shaping_rank_by_log_probs(collect):
     assert shaped.completion in answers["*"] and shaped.reward < 0  # the row keeps the plain reward
 
 
+def test_the_judge_reward_is_the_mean_of_its_verdicts_and_none_where_it_says_none(collect):
+    asked = prompt("any")
+    answers = {asked.text: ["Four.", "Five, perhaps."], "*": ["Good.\nScore: 4", "Fair.\nScore: 2", "I cannot tell."]}
+    rows, measured = collect(raft, raft.Config(samples=2, reward="judge", keep=2), [asked], answers)
+    assert rows[0] and all(isinstance(row, Example) and 2.0 <= row.reward <= 4.0 for row in rows[0])
+    assert 0 < measured["judge_unparsed"] < 1
+    mute = {asked.text: ["Four.", "Five."], "*": ["I cannot tell."]}
+    [[skip]], _ = collect(raft, raft.Config(samples=2, reward="judge"), [asked], mute)
+    assert skip.reason == "ungraded"
+
+
 def test_global_ranking_takes_one_sample_a_prompt_and_the_best_share(collect, tmp_path):
     cfg = raft.Config(ranking="global", fraction=0.4)
     outcomes, _ = collect(raft, cfg, [prompt(f"p{i}") for i in range(5)], {"*": ["The answer is 4.", "It is 5."]})

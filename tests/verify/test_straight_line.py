@@ -128,3 +128,15 @@ def test_gold_programs_are_run_and_gold_numbers_alone_are_read():
     ]
     failed = asyncio.run(validate_gold(prompts, OPTIONS))
     assert [(each.gold, verdict.score) for each, verdict in failed] == [("36", 0.0), ("x + 1", None), (None, None)]
+
+
+@pytest.mark.parametrize("value", ["10**5000", "'\\ud800'", "[" * 90 + "]" * 90])
+def test_an_answer_that_is_hard_to_write_down_is_wrong_and_nothing_more(verifiers, value):
+    verdict = asyncio.run(verifiers.of(prompt()).grade(prompt(), f"answer = {value}"))
+    assert verdict.score == 0.0 and verdict.source == "program/rlimits"
+    verdict.label.encode()
+
+
+def test_an_endless_answer_is_not_read(verifiers):
+    verdict = asyncio.run(verifiers.of(prompt()).grade(prompt(), "a = 1\n" * 100_000 + "answer = 36"))
+    assert (verdict.score, verdict.reason) == (0.0, "no_program")

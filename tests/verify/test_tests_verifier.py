@@ -239,6 +239,7 @@ def test_no_code_no_gold_and_no_sandbox(verifiers):
             Verifiers(wrong).of(prompt)
     assert tests.settings == {"seconds": 10, "memory_mb": 512, "aggregate": "all", "runs": 1}
     assert tests.extract("So\n```python\nx=1 # c\n```") == "x = 1"
+    assert asyncio.run(tests.grade(prompt, "x = 1\n" * 100_000)).reason.startswith("too_long")
 
 
 def test_equality():
