@@ -5,6 +5,12 @@ arXiv 2205.14318, and its code, microsoft/TraceCodegen.
 Input: problems with a numeric gold answer and, where there is one, a straight-line program (`solution`) that assigns
 `answer`; verifier `program`. Output: SFT rows, one a known program, grouped by problem: the buffer as it stands.
 
+Every problem has a buffer of programs. A sampled program whose `answer` is right goes in (fully correct, FCS). One
+that is not goes in up to its last statement after which its variables have values that a right program has passed
+through as well: that beginning is partly correct (PCS), and later samples go on from it. Training learns all programs of a
+problem together (`objective`): MLE-Aug adds up their likelihood losses, MML raises the likelihood that any of them is
+written, beta-MML lies between.
+
 What differs from the paper:
 1. A round samples for every problem with the policy of its start, then trains on all buffers (paper: one sample and
    one step at a time). Samples of a round are offered in order, but all go on from the buffer of the round before.
@@ -68,17 +74,18 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
+        own = "self-sampled-solutions"
         allowed = {"prefix": ("programs", "states", "empty"), "prefix_test": ("statements", "strings")}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ConfigError(f"{name} is '{getattr(self, name)}'; it is one of {', '.join(values)}")
+                raise ConfigError(f"{own}: {name} is '{getattr(self, name)}'; it is one of {', '.join(values)}")
         if self.samples < 0 or self.tolerance < 0 or self.max_programs < 1:
             raise ConfigError(
-                f"samples ({self.samples}) and tolerance ({self.tolerance}) cannot be negative, and max_programs "
-                f"({self.max_programs}) must be at least 1"
+                f"{own}: samples ({self.samples}) and tolerance ({self.tolerance}) cannot be negative, and "
+                f"max_programs ({self.max_programs}) must be at least 1"
             )
         if self.objective != "mle":
-            read_objective(self.objective, "objective")
+            read_objective(self.objective, f"{own}: objective")
 
 
 async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Skip]:

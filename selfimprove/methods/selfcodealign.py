@@ -21,7 +21,7 @@ What differs from the paper:
    so that training, evaluation and use agree.
 7. Benchmark texts shorter than 24 characters are left out of the substring filter (original code: a list of
    trivial solutions is exempt). The recipe's `hygiene` adds the held-out sets, by runs of 13 words.
-8. The set-level shuffle is seeded by `shuffle_seed` over rows in prompt order.
+8. Which of several passing answers stays is drawn by a shuffle of all rows (`shuffle_seed`), taken in prompt order.
 """
 
 import asyncio
