@@ -7,9 +7,9 @@ Input: problems with a numeric gold answer and, where there is one, a straight-l
 
 Every problem has a buffer of programs. A sampled program whose `answer` is right goes in (fully correct, FCS). One
 that is not goes in up to its last statement after which its variables have values that a right program has passed
-through as well: that beginning is partly correct (PCS), and later samples go on from it. Training learns all programs of a
-problem together (`objective`): MLE-Aug adds up their likelihood losses, MML raises the likelihood that any of them is
-written, beta-MML lies between.
+through as well: that beginning is partly correct (PCS), and later samples go on from it. Training learns all
+programs of a problem together (`objective`): MLE-Aug adds up their likelihood losses, MML raises the likelihood
+that any of them is written, beta-MML lies between.
 
 What differs from the paper:
 1. A round samples for every problem with the policy of its start, then trains on all buffers (paper: one sample and
