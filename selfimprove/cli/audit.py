@@ -51,7 +51,7 @@ def audit(
     policy = policy_of(str(model_folder(read.model)))
     folder = output or Path("runs") / f"audit-{policy.digest[:8]}"
     found = asyncio.run(audit_judges(read, policy, judges, known, folder))
-    write_audit(folder, found, policy, pairs)
+    write_audit(folder, found, policy, read.model, pairs)
     typer.echo("\n".join(audit_lines({name: figures for name, (_, figures) in found.items()})))
     typer.echo(f"verdicts, figures and picture: {folder}")
     limits = limits_of(read.judge, where)
@@ -86,10 +86,14 @@ def wanted(words: list[str], model: str | None, engine: str | None) -> tuple[Any
 
 def told(section: Any) -> str:
     """Return a judge's name with its options, as a person reads it: `llm rubric=scale`."""
+    import json
+
     from selfimprove.config import options_of
     from selfimprove.judges import limit_of
 
     if isinstance(section, str):
         return section
     options = {key: value for key, value in options_of(section).items() if limit_of(key) is None}
-    return " ".join([str(section.get("name")), *(f"{key}={value}" for key, value in options.items())])
+    return " ".join(
+        [str(section.get("name")), *(f"{key}={json.dumps(value)}" for key, value in options.items())]
+    ).replace('"', "")

@@ -40,14 +40,14 @@ def audit_lines(figures: Mapping[str, dict[str, Any]]) -> list[str]:
     return [*table(["judge", *COLUMNS], rows), "", *table(["judge", *kinds], by_kind)]
 
 
-def write_audit(folder: Path, found: Found, policy: Policy, pairs: str) -> None:
-    """Write verdicts.jsonl, audit.json and audit.html into a folder."""
+def write_audit(folder: Path, found: Found, policy: Policy, model: str, pairs: str) -> None:
+    """Write verdicts.jsonl, audit.json and audit.html into a folder; `model` is the name a person knows it by."""
     lines = [to_line({"judge": name, **seen.to_row()}) for name, (judged, _) in found.items() for seen in judged]
     write_text(folder / "verdicts.jsonl", "".join(lines))
     figures = {name: values for name, (_, values) in found.items()}
     write_json(folder / "audit.json", {"policy": policy.digest, "pairs": pairs, "judges": figures})
     text = page("audit.html").render(
-        figures=figures, columns=COLUMNS, chart=reliability(figures), policy=str(policy), pairs=pairs,
+        figures=figures, columns=COLUMNS, chart=reliability(figures), model=model, pairs=pairs,
         kinds=list(dict.fromkeys(kind for values in figures.values() for kind in values["kinds"])),
         version=__version__,
     )  # fmt: skip
@@ -69,7 +69,7 @@ def reliability(figures: Mapping[str, dict[str, Any]]) -> Chart:
     ideal = Series("as sure as right", (Point(0.5, 0.5), Point(1.0, 1.0)))
     return Chart(
         "How often a judge is right, by how sure it is", (*series, ideal), x_name="confidence",
-        note="pairs are put together by confidence; above the straight line a judge is surer than it need be",
+        note="below the straight line a judge is surer than it is right",
         whole=False, share=True,
     )  # fmt: skip
 
