@@ -94,6 +94,5 @@ def told(section: Any) -> str:
     if isinstance(section, str):
         return section
     options = {key: value for key, value in options_of(section).items() if limit_of(key) is None}
-    return " ".join(
-        [str(section.get("name")), *(f"{key}={json.dumps(value)}" for key, value in options.items())]
-    ).replace('"', "")
+    words = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in options.items()]
+    return " ".join([str(section.get("name")), *words])

@@ -174,7 +174,7 @@ def figures(
     swaps = [each.swapped for each in judged if each.swapped is not None]
     sides = [[right for each, right in known if each.longer is side] for side in (True, False)]
     own = [value for value in preferred if value is not None]
-    grades = [grade for each in judged for grade in each.grades if grade is not None]
+    grades = [round(grade, 1) for each in judged for grade in each.grades if grade is not None]
     pairs = [(one.right, two.right) for one, two in zip(judged, repeated, strict=False)]
     same = [one == two for one, two in pairs if one is not None and two is not None]
     bins = bins_of([(each.confidence, right) for each, right in known if each.confidence is not None])
@@ -193,7 +193,7 @@ def figures(
         "swap_rate": _mean(swaps),
         "length_preference": fmean(sides[0]) - fmean(sides[1]) if all(sides) else None,
         "self_preference": _mean(own),
-        "grades": dict(sorted(Counter(round(grade, 1) for grade in grades).items())) if bounds else None,
+        "grades": dict(sorted(Counter(grades).items())) if bounds else None,
         "largest_grade_share": max(Counter(grades).values()) / len(grades) if grades and bounds else None,
         "parse_failures": _mean([each.right is None for each in judged]),
         "repeatability": _mean(same),
