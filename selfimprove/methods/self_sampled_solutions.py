@@ -63,9 +63,7 @@ class Config:
     max_programs: int = 100  # programs of a problem that are learned
     max_buffer: int = 100  # with right programs only: a problem with so many is sampled no more
     prioritize_right: bool = True  # right programs are learned first; false: drawn evenly from both kinds
-    objective: str | dict[str, Any] = (
-        "mle_aug"  # mle (the first program), mle_aug, mml, beta_mml, or train.objective's
-    )
+    objective: str | dict[str, Any] = "mle_aug"  # mle (the first program), mle_aug, mml, beta_mml, or a mapping
     load_gold_programs: bool = True  # start from the given programs; false: only the answers are known
     refuse_constants: bool = True  # refuse programs that state the answer without computing it
     prefix_test: str = "statements"  # what makes a program the beginning of another: its statements, or strings
