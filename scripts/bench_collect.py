@@ -45,6 +45,7 @@ from selfimprove.reporting.table import table
 from selfimprove.run import EngineOnDemand, Run, derive_seed
 from selfimprove.runtime import drive
 from selfimprove.store import Rows, RowWriter
+from selfimprove.verify import Verifiers
 
 QUIET = 0.15
 """Cores kept busy by other processes from which a repeat counts as disturbed."""
@@ -135,7 +136,9 @@ async def collect(engine: Engine, policy: Policy, prompts: Iterable[Prompt], emi
 
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        run = Run(Recipe({"name": "bench"}, ""), 1, policy, policy, policy, EngineOnDemand(engine), ledger, {})
+        run = Run(
+            Recipe({"name": "bench"}, ""), 1, policy, policy, policy, EngineOnDemand(engine), ledger, Verifiers()
+        )
         await drive(prompts, one, lambda outcome: emit and emit(outcome.rows[0]), window=WINDOW)
         ledger.close()
     return tokens
