@@ -136,9 +136,8 @@ async def collect(engine: Engine, policy: Policy, prompts: Iterable[Prompt], emi
 
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        run = Run(
-            Recipe({"name": "bench"}, ""), 1, policy, policy, policy, EngineOnDemand(engine), ledger, Verifiers()
-        )
+        recipe, on_demand = Recipe({"name": "bench"}, ""), EngineOnDemand(engine)
+        run = Run(recipe, 1, policy, policy, policy, on_demand, ledger, Verifiers())
         await drive(prompts, one, lambda outcome: emit and emit(outcome.rows[0]), window=WINDOW)
         ledger.close()
     return tokens
@@ -339,7 +338,6 @@ def scored_candidates(count: int) -> Iterator[dict[str, Any]]:
 # The table
 
 PARTS = {"vllm": measure_vllm, "scripted": measure_scripted, "large": measure_large, "pairs": measure_pairs}
-
 
 SIZES = {
     "repeats": (3, "how often each comparison counts"),
