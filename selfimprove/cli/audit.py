@@ -64,23 +64,14 @@ def audit(
 
 def wanted(words: list[str], model: str | None, engine: str | None) -> tuple[Any, str]:
     """Return the recipe that names model, engine and judge, and where it comes from; without one, the defaults."""
-    from selfimprove.cli.recipes import find_recipe
-    from selfimprove.config import apply_override, make_recipe, read_mapping
-    from selfimprove.errors import ConfigError
+    from selfimprove.cli.recipes import recipe_of_words
+    from selfimprove.config import make_recipe
 
-    named = [word for word in words if "=" not in word]
-    if len(named) > 1:
-        raise ConfigError(f"one recipe can be given, not {len(named)}: {', '.join(named)}; overrides are key=value")
-    path = find_recipe(named[0]) if named else None
-    plain: dict[Any, Any] = read_mapping(path) if path else {"method": "raft", "prompts": "none"}
-    for word in words:
-        if "=" in word:
-            apply_override(plain, word)
+    plain, where = recipe_of_words(words, {"method": "raft", "prompts": "none"})
     if model:
         plain["model"] = model
     if engine:
         plain["engine"] = {"name": engine}
-    where = str(path) if path else "command line"
     return make_recipe(plain, where), where
 
 

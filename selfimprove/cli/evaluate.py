@@ -70,23 +70,11 @@ def wanted_recipe(
 
     Raises ConfigError where neither a recipe nor --model and --data say what to measure.
     """
-    from selfimprove.cli.recipes import find_recipe
-    from selfimprove.config import apply_override, make_recipe, read_mapping
+    from selfimprove.cli.recipes import recipe_of_words
+    from selfimprove.config import make_recipe
     from selfimprove.errors import ConfigError
 
-    named = [word for word in words if "=" not in word]
-    if len(named) > 1:
-        raise ConfigError(f"one recipe can be given, not {len(named)}: {', '.join(named)}; overrides are key=value")
-    if named:
-        path = find_recipe(named[0])
-        where, plain = str(path), read_mapping(path)
-    elif model and data:
-        where, plain = "command line", dict[str, Any](method="raft", prompts="none")
-    else:
-        raise ConfigError("nothing to evaluate: give a recipe, or --model and --data")
-    for word in words:
-        if "=" in word:
-            apply_override(plain, word)
+    plain, where = recipe_of_words(words, {"method": "raft", "prompts": "none"} if model and data else None)
     if model:
         plain["model"] = model
     if engine:

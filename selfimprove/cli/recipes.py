@@ -1,7 +1,7 @@
 """`selfimprove recipes`: list, show, copy and check the shipped recipes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -96,3 +96,24 @@ def first_line(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
         line = file.readline()
     return line.lstrip("# ").strip() if line.startswith("#") else ""
+
+
+def recipe_of_words(words: list[str], otherwise: dict[Any, Any] | None) -> tuple[dict[Any, Any], str]:
+    """Return what `[RECIPE] [KEY=VALUE]...` says as a mapping, and where it comes from.
+
+    Without a recipe it is `otherwise`; raises ConfigError for two recipes, and where there is neither.
+    """
+    from selfimprove.config import apply_override, read_mapping
+    from selfimprove.errors import ConfigError
+
+    named = [word for word in words if "=" not in word]
+    if len(named) > 1:
+        raise ConfigError(f"one recipe can be given, not {len(named)}: {', '.join(named)}; overrides are key=value")
+    path = find_recipe(named[0]) if named else None
+    plain = read_mapping(path) if path else otherwise
+    if plain is None:
+        raise ConfigError("nothing to evaluate: give a recipe, or --model and --data")
+    for word in words:
+        if "=" in word:
+            apply_override(plain, word)
+    return plain, str(path) if path else "command line"
