@@ -12,20 +12,28 @@ from typing import Any
 
 from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError, MethodError
-from selfimprove.records import KINDS, Row, Sample, Skip
+from selfimprove.records import KINDS, Prompt, Row, Sample, Skip
 
-CALLS = {"collect": 3, "collect_all": 3, "answer": 3, "judge": 4, "learn": 3, "assemble": 2}
-"""The functions of a method with the number of their arguments; all but assemble are coroutines."""
+CALLS = {"propose": 3, "collect": 3, "collect_all": 3, "answer": 3, "judge": 4, "learn": 3}
+"""The functions of a method with the number of their arguments; all but those of PLAIN are coroutines."""
+
+PLAIN = {"assemble": 2, "makes": 1}
+"""Functions that ask for nothing; `makes` counts only where MAKES names several kinds."""
 
 SIDES = ("completion", "chosen", "rejected")
 """What a row may teach or unteach; none of them may be empty."""
 
 
+def kinds_of(module: ModuleType) -> tuple[str, ...]:
+    """Return what a method can make: the one kind that its MAKES names, or several."""
+    return (module.MAKES,) if isinstance(module.MAKES, str) else tuple(module.MAKES)
+
+
 def check_calls(module: ModuleType, name: str, where: str) -> None:
     """Raise ConfigError where a function of a method does not take what it is given, or is no coroutine."""
-    for function, count in CALLS.items():
+    for function, count in {**CALLS, **PLAIN}.items():
         found = getattr(module, function, None)
-        if found is None:
+        if found is None or (function == "makes" and isinstance(module.MAKES, str)):
             continue
         try:
             inspect.signature(found).bind(*range(count))
@@ -34,16 +42,17 @@ def check_calls(module: ModuleType, name: str, where: str) -> None:
                 f"{where}: {function} of method '{name}' takes {inspect.signature(found)}, but is given {count}; "
                 "see docs/adding-a-method.md"
             ) from None
-        if function != "assemble" and not inspect.iscoroutinefunction(found):
+        if function in CALLS and not inspect.iscoroutinefunction(found):
             raise ConfigError(f"{where}: {function} of method '{name}' is no coroutine; write `async def {function}`")
 
 
 def check_results(module: ModuleType, name: str) -> None:
     """Let every function of a method check what it returns, and raise MethodError where nothing can be made of it."""
-    kind = KINDS[module.MAKES]
+    kinds = tuple(KINDS[kind] for kind in kinds_of(module))
     checks = {
-        "collect": partial(_checking, kind),
-        "collect_all": partial(_checking, kind),
+        "propose": partial(_checking, (Prompt,)),
+        "collect": partial(_checking, kinds),
+        "collect_all": partial(_checking, kinds),
         "answer": _checking_sample,
         "learn": _checking_policy,
         "assemble": _checking_rows,
@@ -54,15 +63,17 @@ def check_results(module: ModuleType, name: str) -> None:
             setattr(module, function, checking(f"{function} of {name}", found))
 
 
-def _checking(kind: type[Row], what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _checking(kinds: tuple[type[Row], ...], what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    names = " or ".join(kind.__name__ for kind in kinds)
+
     @wraps(function)
     async def checked(*values: Any) -> list[Row]:
         rows = await function(*values)
         if not isinstance(rows, list | tuple):
-            raise MethodError(f"{what} returned {rows!r:.80}; it must return a list of {kind.__name__} and Skip")
-        odd = [row for row in rows if not isinstance(row, (kind, Skip))]
+            raise MethodError(f"{what} returned {rows!r:.80}; it must return a list of {names} and Skip")
+        odd = [row for row in rows if not isinstance(row, (*kinds, Skip))]
         if odd:
-            raise MethodError(f"{what} returned {odd[0]!r:.80} among its rows; a row is {kind.__name__} or Skip")
+            raise MethodError(f"{what} returned {odd[0]!r:.80} among its rows; a row is {names} or Skip")
         for row in rows:
             empty = next((side for side in SIDES if _is_empty(getattr(row, side, "-"))), None)
             if empty is not None:

@@ -26,11 +26,12 @@ from selfimprove.models import model_folder, policy_of
 from selfimprove.plan import Plan
 from selfimprove.price import batch_rows, number, optimiser_steps, processes, prompts_of_round
 from selfimprove.progress import clock
-from selfimprove.records import Prompt, Row
+from selfimprove.records import KINDS, Prompt, Row
 from selfimprove.reporting.table import table, told_size
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.runtime import drive
 from selfimprove.spending import devices
+from selfimprove.training.args import options_of_kind
 from selfimprove.training.job import EVENTS, Job
 from selfimprove.training.launch import run_job
 from selfimprove.trial import PROMPTS, Trial, copies_for, interval, try_method
@@ -77,7 +78,7 @@ async def measure(checked: Plan, heldout: dict[str, list[Prompt]], say: Callable
         tokens, own = await heldout_tokens(checked, engine, policy, heldout)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         await engine.sleep()
-        rows = [row for rows in trial.rows for row in rows]
+        rows = [row for rows in trial.rows for row in rows]  # of the later round, whose kind is the method's own
         if not rows:
             problem = "none of the tried prompts gave a row, so the training could not be tried"
             return Measured(trial, tokens, start, problem=problem, memory=memory, method_tokens=own)
@@ -136,21 +137,24 @@ def generated(ledger: Ledger, prompt: Prompt) -> float:
 
 def try_training(checked: Plan, policy: Policy, rows: list[Row]) -> tuple[float, float]:
     """Return (seconds until the first step ended, seconds of a later step) of a training on rows, repeated if few."""
-    options = checked.train_options(1)
+    options, loss = checked.train_options(1), checked.loss
+    kind = next(name for name, record in KINDS.items() if isinstance(rows[0], record))
+    if kind != checked.kind:  # a first round that trains on other rows
+        options, loss = options_of_kind(kind, options), None
     with tempfile.TemporaryDirectory(prefix="selfimprove-trial-") as folder:
         path = Path(folder) / "rows.jsonl"
         wanted = max(STEPS * batch_rows(options) * processes(options), len(rows))
         path.write_text("".join(to_line(rows[i % len(rows)].to_row()) for i in range(wanted)), encoding="utf-8")
         tried = {**options, "max_steps": STEPS, "logging_steps": 1, "save_strategy": "no", "report_to": "none"}
         job = Job(
-            checked.kind,
+            kind,
             (str(path),),
             policy.base,
             policy.adapter,
             f"{folder}/out",
             tried,
             checked.recipe.seed,
-            getattr(checked.method, "LOSS", None),
+            loss,
             checked.where,
         )
         began = time.monotonic()
@@ -176,13 +180,14 @@ def stages(
 ) -> list[tuple[str, Range, Range | None, Range | None]]:
     """Return (stage, tokens, rows, seconds) of the whole run, each with its range; None where it is not known."""
     recipe, trial, speed = checked.recipe, found.trial, found.trial.speed or 1.0
-    tokens, rows = (interval(trial.by_prompt(v)) for v in (trial.tokens, [len(found) for found in trial.rows]))
+    tokens, _ = made_of(trial)
     sampled = times(tokens, len(trial.tokens) / max(trial.answers, 1))
     greedy, own = interval(found.heldout_tokens), interval([*found.method_tokens])
     listed: list[tuple[str, Range, Range | None, Range | None]] = []
     for at in range(recipe.rounds + 1):
         if at:
             count = prompts_of_round(recipe, prompts, at)
+            tokens, rows = made_of(trial.of(at))
             made = times(rows, count)
             listed.append((f"round {at} collect", times(tokens, count), made, times(times(tokens, count), 1 / speed)))
             listed.append((f"round {at} learn", (0, 0, 0), None, learning(checked, found, at, made)))
@@ -194,6 +199,11 @@ def stages(
         if watched:
             listed.append((f"round {at} watch", times(sampled, watched), None, times(sampled, watched / speed)))
     return listed
+
+
+def made_of(trial: Trial) -> tuple[Range, Range]:
+    """Return what a prompt generates and how many rows it gives."""
+    return interval(trial.by_prompt(trial.tokens)), interval(trial.by_prompt([len(rows) for rows in trial.rows]))
 
 
 def learning(checked: Plan, found: Measured, at: int, rows: Range) -> Range | None:

@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from selfimprove.config import Recipe
@@ -98,8 +99,8 @@ async def rounds(stages: Stages, collect_only: bool = False) -> None:
     store.event("started", model=base.base, policy=base.digest, prompts=found.prompts)
     for prompt, reason in found.ungradable[:5]:
         stages.say(f"note: the gold answer of prompt {prompt.id} cannot be graded ({reason})")
-    run = stages.run(base)
     policies = {0: base}
+    run = replace(stages.run(base), policies=policies)
     await stages.trust_judge(run)
     if not collect_only:
         await stages.measure(run, heldout)

@@ -14,7 +14,7 @@ from selfimprove.errors import ConfigError, DataError
 from selfimprove.evaluation.watch import check_watch
 from selfimprove.evaluation.with_method import answer_of
 from selfimprove.judges import limits_of, open_judge
-from selfimprove.methods import configure
+from selfimprove.methods import configure, made_by
 from selfimprove.records import Prompt
 from selfimprove.reporting.push import check_push
 from selfimprove.sources import load_prompts, normalized_text
@@ -38,7 +38,12 @@ class Plan:
     @property
     def kind(self) -> str:
         """What the method makes: sft, pairs or steps."""
-        return self.method.MAKES
+        return made_by(self.method, self.config)[0]
+
+    @property
+    def loss(self) -> str | None:
+        """The loss that the method trains, where it names one."""
+        return made_by(self.method, self.config)[1]
 
     def prompts(self, round: int) -> Iterator[Prompt]:
         """Yield the prompts of a round: all of them, or the next `prompts_per_round`."""
@@ -104,7 +109,7 @@ def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> P
     if unknown:
         raise ConfigError(f"{where}: train_by_round names round {unknown[0]}; rounds count from 1")
     for number in {1, *recipe.train_by_round}:
-        check_options(module.MAKES, checked.train_options(number), where)
+        check_options(checked.kind, checked.train_options(number), where, checked.loss)
     return checked
 
 

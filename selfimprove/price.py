@@ -44,9 +44,9 @@ def costs(
     recipe = checked.recipe
     for number in range(recipe.rounds + 1):
         if number:
-            count = prompts_of_round(recipe, prompts, number)
-            rows = count * max((len(rows) for rows in trial.rows), default=0)
-            yield collect_cost(trial, number, count, rows)
+            count, tried = prompts_of_round(recipe, prompts, number), trial.of(number)
+            rows = count * max((len(rows) for rows in tried.rows), default=0)
+            yield collect_cost(tried, number, count, rows)
             steps = optimiser_steps(checked.train_options(number), rows)
             yield Cost(
                 number, "learn", rows=rows, steps=steps, disk=trained_bytes(recipe, checked.train_options(number))

@@ -14,6 +14,9 @@ from selfimprove.errors import DataError, did_you_mean
 Message = Mapping[str, str]
 Messages = tuple[Message, ...]
 
+ABSTAINED = "abstained"
+"""How a sample ends that a method drew but does not give as its answer; the text is what it would have said."""
+
 
 def as_messages(value: str | Sequence[Message], role: str = "user") -> Messages:
     """Return a conversation from a plain string (one message of `role`) or a list of messages.
@@ -107,8 +110,8 @@ class Sample(Row):
 
     `logprob` is the sum over its tokens (end token included) in nats at temperature 1 without truncation,
     None where the engine cannot tell. `finish` is "stop", "length" or "error"; an error names its reason in
-    `error` and has empty text. `token_logprobs` is filled on request only; `choices` holds the log-probs of
-    the allowed labels where a one-token verdict was asked for.
+    `error` and has empty text. A method's own way to answer may also end in "abstained". `token_logprobs` is filled on
+    request only; `choices` holds the log-probs of the allowed labels where a one-token verdict was asked for.
     """
 
     text: str
@@ -180,7 +183,11 @@ class Example(Row):
 
 @dataclass(frozen=True, slots=True)
 class Pair(Row):
-    """A preference row: the same conversation with a chosen and a rejected completion."""
+    """A preference row: the same conversation with a chosen and a rejected completion.
+
+    `smoothing` is the probability that the two are the wrong way round; where it is given it replaces
+    train.label_smoothing for the row.
+    """
 
     id: str
     prompt: Messages
@@ -188,6 +195,7 @@ class Pair(Row):
     rejected: str
     margin: float | None = None
     weight: float = 1.0
+    smoothing: float | None = None
     round: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
 

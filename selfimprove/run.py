@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import random
+import statistics
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,6 +15,7 @@ from selfimprove.config import Recipe, digest
 from selfimprove.engines.base import Engine, Generate, Policy, Score, Usage
 from selfimprove.errors import TrainError
 from selfimprove.judges import open_judge
+from selfimprove.judges.encoder import MINILM, Vector, open_encoder, packed, scripted_vector, unpacked
 from selfimprove.ledger import Ledger
 from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
 from selfimprove.store import Lookup, Rows
@@ -68,7 +70,9 @@ class Run:
     """What a method may use in one round.
 
     `policy` is the model at the start of this round, `previous` the one a round earlier (the base in round
-    1) and `base` the model the run began with; any of them can be given to any request.
+    1) and `base` the model the run began with; any of them can be given to any request. `policies` holds
+    {round: the policy at its end} of the rounds so far, 0 being the base. In a trial, `enough` is the number of
+    prompts that are looked at: a method that writes prompts of its own need not write more.
     """
 
     recipe: Recipe
@@ -82,6 +86,8 @@ class Run:
     stored: Callable[..., Rows] = lambda round, stage=None: Rows()
     trainer: Train | None = None
     lookups: dict[int, Lookup] = field(default_factory=dict)
+    policies: Mapping[int, Policy] = field(default_factory=dict)
+    enough: int | None = None
 
     async def sample(
         self,
@@ -187,6 +193,25 @@ class Run:
         )
         return Outcome.from_row(row)
 
+    async def embed(self, prompt: Prompt, text: str, encoder: str = MINILM) -> Vector:
+        """Return what a sentence encoder makes of a text: a vector of length 1, kept in the ledger.
+
+        `encoder` is `minilm` (a package of its own) or a folder. The scripted engine stands in for any encoder.
+        Raises ConfigError where the encoder cannot be loaded.
+        """
+        runtime.count("embed")
+        if self.engine.engine.name == "scripted":
+            return scripted_vector(text)
+        asked = {"encoder": open_encoder(encoder).identity, "text": text}
+
+        async def ask() -> tuple[Any, bool]:
+            return packed(await open_encoder(encoder).embed(text)), True
+
+        key = digest(["embed", asked])
+        return unpacked(
+            await self.ledger.answer(key, ask, kind="embed", prompt=prompt.id, purpose="embed", request=asked)
+        )
+
     async def judge(self, prompt: Prompt, text: str) -> Verdict:
         """Return what the recipe's judge says of an answer; its score is None where it failed.
 
@@ -274,6 +299,20 @@ def derive_seed(run_seed: int, prompt: str, path: str, purpose: str, attempt: in
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) >> 1
 
 
+def measures(values: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """Return what a stage says of measured values: `metrics`, their means, and `spread`."""
+    return {"metrics": means(values), "spread": spreads(values)}
+
+
 def means(values: Mapping[str, list[float]]) -> dict[str, float]:
     """Return {name: mean} of measured values, each summed in the order given."""
     return {name: sum(items) / len(items) for name, items in sorted(values.items()) if items}
+
+
+def spreads(values: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return {name: smallest, largest and standard deviation} of the values measured at least twice."""
+    return {
+        name: {"min": min(items), "max": max(items), "sd": statistics.stdev(items)}
+        for name, items in sorted(values.items())
+        if len(items) > 1
+    }

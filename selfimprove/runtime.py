@@ -10,7 +10,8 @@ import contextvars
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.records import Prompt, Row, Skip
@@ -93,6 +94,16 @@ async def drive(
         for task in ordered:
             task.cancel()
         await asyncio.gather(*ordered, return_exceptions=True)
+
+
+async def proposed(method: Any, config: Any, run: Any, prompts: Iterable[Prompt]) -> tuple[list[Prompt], Outcome]:
+    """Return the prompts that a method's `propose` makes of a round's, and an Outcome with those it turned down."""
+    found: list[Outcome] = []
+    whole = Prompt(f"round-{run.round}", ())
+    await drive([whole], lambda _: method.propose(config, run, prompts), found.append)
+    rows = found[0].rows
+    refused: list[Row] = [row for row in rows if isinstance(row, Skip) and row.id != whole.id]  # it: nothing came
+    return [row for row in rows if isinstance(row, Prompt)], replace(found[0], rows=refused)
 
 
 async def _collect_one(prompt: Prompt, collect: Callable[[Prompt], Awaitable[list[Row]]], on_failure: str) -> Outcome:

@@ -34,10 +34,11 @@ from selfimprove.reporting.push import push_run
 from selfimprove.reporting.report import write_report
 from selfimprove.reporting.rounds import round_lines
 from selfimprove.reporting.tracking import mirror_safely, trackers_of
-from selfimprove.run import EngineOnDemand, Run, means
-from selfimprove.runtime import Outcome, drive
+from selfimprove.run import EngineOnDemand, Run, measures
+from selfimprove.runtime import Outcome, drive, proposed
 from selfimprove.spending import Meter, devices
 from selfimprove.store import Rows, RowWriter, Store
+from selfimprove.training.args import options_of_kind
 from selfimprove.training.job import Job, Result
 from selfimprove.training.launch import run_job
 from selfimprove.verify import Verifiers
@@ -108,7 +109,7 @@ class Stages:
             Progress(f"round {run.round} collect", count, lambda: self.engine.usage.tokens) as progress,
         ):
 
-            def emit(outcome: Outcome) -> None:
+            def keep(outcome: Outcome) -> None:
                 for row in outcome.rows:
                     writer.write(row)
                     if isinstance(row, Skip):
@@ -116,6 +117,9 @@ class Stages:
                 for name, value in outcome.measured:
                     measured[name].append(value)
                 asked.update(outcome.asked)
+
+            def emit(outcome: Outcome) -> None:
+                keep(outcome)
                 skips = sum(isinstance(row, Skip) for row in outcome.rows)
                 progress.advance(len(outcome.rows) - skips, skips)
                 self.meter.check()
@@ -124,8 +128,15 @@ class Stages:
                 for row in await self.plan.method.collect_all(self.plan.config, run, self.plan.prompts(run.round)):
                     emit(Outcome(Prompt(row.id, ()), [row]))
             else:
+                prompts: Iterable[Prompt] = self.plan.prompts(run.round)
+                if hasattr(self.plan.method, "propose"):
+                    prompts, refused = await proposed(self.plan.method, self.plan.config, run, prompts)
+                    keep(refused)
+                    progress.total = len(prompts) + len(refused.rows)
+                    for _ in refused.rows:
+                        progress.advance(0, 1)
                 await drive(
-                    self.plan.prompts(run.round),
+                    prompts,
                     lambda prompt: self.plan.method.collect(self.plan.config, run, prompt),
                     emit,
                     window=self.recipe.collect.window,
@@ -139,7 +150,7 @@ class Stages:
             )
         self.store.finish(
             run.round, "collect", files, prompts=progress.items, rows=writer.rows, skips=writer.skips,
-            asked=dict(sorted(asked.items())), metrics=means(measured), policy=run.policy.digest,
+            asked=dict(sorted(asked.items())), **measures(measured), policy=run.policy.digest,
         )  # fmt: skip
         self.say(f"round {run.round}: {writer.rows} rows from {progress.items} prompts; {skipped(writer.skips)}")
         return progress.items
@@ -204,16 +215,22 @@ class Stages:
         return policy_of_round(self.store, marker, run.policy)
 
     async def train(self, run: Run, kind: str, rows: Rows, **options: Any) -> Policy:
-        """Train the policy on rows of a kind in a subprocess, and return what came out."""
+        """Train the policy on rows of a kind in a subprocess, and return what came out.
+
+        Where the kind is not the method's own, options and loss that are for the method's own rows are left out.
+        """
+        train, loss = self.plan.train_options(run.round), self.plan.loss
+        if kind != self.plan.kind:
+            train, loss = options_of_kind(kind, train), None
         job = Job(
             kind=kind,
             rows=tuple(str(file) for file in rows.files),
             policy_base=run.policy.base,
             policy_adapter=run.policy.adapter,
             output=str(self.store.stage_folder(run.round, "learn")),
-            options={**self.plan.train_options(run.round), **options},
+            options={**train, **options},
             seed=self.recipe.seed + run.round,
-            loss=getattr(self.plan.method, "LOSS", None),
+            loss=loss,
             recipe=self.plan.where,
         )
         self.say(f"round {run.round}: training on {len(rows)} rows")

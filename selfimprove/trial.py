@@ -18,7 +18,7 @@ from selfimprove.ledger import Ledger
 from selfimprove.plan import Plan
 from selfimprove.records import Prompt, Row, Skip
 from selfimprove.run import EngineOnDemand, Run
-from selfimprove.runtime import Outcome, drive
+from selfimprove.runtime import Outcome, drive, proposed
 from selfimprove.verify import Verifiers
 
 PROMPTS = 8
@@ -42,6 +42,11 @@ class Trial:
     written: list[int] = field(default_factory=list)
     copies: int = 1
     seconds: float = 0.0
+    first: "Trial | None" = None  # that of round 1, where this one is of a later round
+
+    def of(self, round: int) -> "Trial":
+        """Return the trial that says what a round costs."""
+        return self.first if round == 1 and self.first is not None else self
 
     @property
     def prompts(self) -> int:
@@ -66,11 +71,24 @@ class Trial:
 async def try_method(
     checked: Plan, engine: EngineOnDemand, policy: Policy, copies: int = 1, answer: Answer | None = None
 ) -> Trial:
-    """Run `collect` on the first prompts of round 1 and return what came of it; nothing of it is kept.
+    """Run `collect` on the first prompts and return what came of it; nothing of it is kept.
 
-    `copies` > 1 asks the same prompts again under other seeds, all at once. `answer`, where given, is run instead:
-    the method's own way to answer held-out items.
+    It is tried as in round 1; where the method's first round is another than the rest (it names a later one as
+    TRIAL_ROUND), as in that round too. `copies` > 1 asks the same prompts again under other seeds, all at once.
+    `answer`, where given, is run instead: the method's own way to answer held-out items.
     """
+    first = await _try_round(checked, engine, policy, copies, answer, 1)
+    later = min(getattr(checked.method, "TRIAL_ROUND", 1), checked.recipe.rounds)
+    if later == 1 or answer is not None:
+        return first
+    trial = await _try_round(checked, engine, policy, copies, None, later)
+    trial.first = first
+    return trial
+
+
+async def _try_round(
+    checked: Plan, engine: EngineOnDemand, policy: Policy, copies: int, answer: Answer | None, round: int
+) -> Trial:
     trial = Trial(copies=copies)
     prompts = list(islice(checked.prompts(1), PROMPTS))
     with tempfile.TemporaryDirectory(prefix="selfimprove-trial-") as folder:
@@ -78,7 +96,10 @@ async def try_method(
         verifiers = Verifiers(checked.recipe.sandbox)
         began = time.monotonic()
         try:
-            run = Run(checked.recipe, 1, policy, policy, policy, engine, ledger, verifiers)
+            now = before = start = policy
+            if round > 1 and engine.engine.name == "scripted":  # names are enough for three models, which cost most
+                now, before, start = (replace(policy, digest=f"trial-{age}") for age in ("now", "before", "start"))
+            run = Run(checked.recipe, round, now, before, start, engine, ledger, verifiers, enough=PROMPTS)
             seeds = [replace(checked.recipe, seed=checked.recipe.seed + i) for i in range(copies)]
             runs = [replace(run, recipe=recipe) for recipe in seeds]
             outcomes = await asyncio.gather(*(_collect(checked, run, prompts, answer) for run in runs))
@@ -87,6 +108,8 @@ async def try_method(
                 trial.asked.append(outcome.asked)
                 trial.rows.append([row for row in outcome.rows if not isinstance(row, Skip)])
                 trial.written.append(sum(len(str(row.to_row())) for row in outcome.rows))
+            if hasattr(checked.method, "propose") and answer is None:
+                prompts = [outcome.prompt for outcome in outcomes[0]]
             _count(trial, ledger, prompts, copies)
         finally:
             verifiers.close()
@@ -103,6 +126,9 @@ async def _collect(checked: Plan, run: Run, prompts: list[Prompt], answer: Answe
     if hasattr(checked.method, "collect_all"):
         rows = await checked.method.collect_all(checked.config, run, iter(prompts))
         return [Outcome(Prompt(row.id, ()), [row]) for row in rows]
+    if hasattr(checked.method, "propose"):
+        made, _ = await proposed(checked.method, checked.config, run, iter(prompts))
+        prompts = made[:: max(len(made) // PROMPTS, 1)][:PROMPTS]  # of every kind that there is
     await drive(prompts, lambda prompt: checked.method.collect(checked.config, run, prompt), outcomes.append)
     return outcomes
 

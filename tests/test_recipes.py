@@ -43,7 +43,7 @@ def test_plan_is_checked(path):
     checked = plan(recipe, str(path), path.parent)
     assert checked.lines()
     for number in range(1, recipe.rounds + 1):
-        check_options(checked.kind, checked.train_options(number), str(path))
+        check_options(checked.kind, checked.train_options(number), str(path), checked.loss)
     assert set(recipe.train_by_round) <= set(range(1, recipe.rounds + 1)), (
         "train_by_round names a round that is not run"
     )

@@ -12,7 +12,7 @@ from selfimprove.engines.base import Generate, Policy
 from selfimprove.errors import EngineError
 from selfimprove.ledger import Ledger
 from selfimprove.records import Prompt, as_messages
-from selfimprove.run import EngineOnDemand, Run, derive_seed, request_row
+from selfimprove.run import EngineOnDemand, Run, derive_seed, means, request_row, spreads
 from selfimprove.verify import Verifiers
 
 BASE = Policy("scripted", None, "base")
@@ -115,3 +115,10 @@ def test_random_generators_are_keyed(tmp_path):
 
     first, again, other = with_run(tmp_path, scene)
     assert first == again != other
+
+
+def test_what_is_measured_is_told_by_its_mean_and_its_spread():
+    values = {"consistency": [0.2, 0.6, 1.0], "once": [3.0], "never": []}
+    assert means(values) == pytest.approx({"consistency": 0.6, "once": 3.0})
+    [(name, found)] = spreads(values).items()  # one value has no spread
+    assert name == "consistency" and found == pytest.approx({"min": 0.2, "max": 1.0, "sd": 0.4})  # sqrt(0.32 / 2)

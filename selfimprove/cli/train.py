@@ -41,7 +41,7 @@ def train(
         output=str(output),
         options=checked.train_options(1),
         seed=read.seed + 1,
-        loss=getattr(checked.method, "LOSS", None),
+        loss=checked.loss,
         recipe=str(path),
     )
     if adapter is not None:

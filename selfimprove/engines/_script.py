@@ -1,4 +1,4 @@
-"""What the scripted engine says: arithmetic answered right or wrong, filler elsewhere, constrained answers.
+"""What the scripted engine says: arithmetic answered right or wrong, verdicts, filler elsewhere, constrained answers.
 
 Everything here is a pure function of its arguments, spread by hashes, and fast: tens of thousands of answers
 a second on one core.
@@ -26,6 +26,7 @@ WORDS = re.findall(
 _EXPRESSION = re.compile(r"(?<![\w.])-?\d+(?:\s*[-+*/×x]\s*-?\d+)+")
 _NUMBER = re.compile(r"-?\d+")
 _MINUS = re.compile(r"\b(left|remain\w*|fewer|less|gives?|gave|eats?|ate|loses?|lost|spends?|spent|away|sells?)\b")
+_VERDICT = re.compile(r"Score: <[^<>]*?(\d+) to (\d+)>\s*$")
 _TIMES = re.compile(r"\b(each|times|every|per|rows of|boxes of|bags of|packs of)\b")
 
 
@@ -69,7 +70,14 @@ def _evaluate(expression: str) -> int:
 
 
 def default_answer(text: str, random: bytes, skill: float) -> str:
-    """Return an answer to a user's text: right with probability `skill` where it is arithmetic, filler otherwise."""
+    """Return an answer to a user's text: right with probability `skill` where it is arithmetic, filler otherwise.
+
+    A judge's prompt gets a verdict: any grade of those it allows.
+    """
+    asked = _VERDICT.search(text, max(len(text) - 80, 0))
+    if asked:
+        low, high = int(asked[1]), int(asked[2])
+        return f"{WORDS[random[8] % len(WORDS)].capitalize()}.\nScore: {low + random[9] % (high - low + 1)}"
     result = solve(text)
     if result is None:
         return " ".join(WORDS[byte % len(WORDS)] for byte in random[8 : 34 + random[7] % 16]).capitalize() + "."

@@ -4,17 +4,18 @@ Where the recipe also asks for the method's own answers (`evaluate.with_method`)
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import EngineError
 from selfimprove.evaluation.metrics import majority_at_k, pass_at_k
 from selfimprove.evaluation.report import Accuracy
-from selfimprove.evaluation.with_method import Answer, heldout_run, set_name, spent
+from selfimprove.evaluation.selective import selective_figures
+from selfimprove.evaluation.with_method import SCORE, Answer, heldout_run, set_name, spent
 from selfimprove.files import read_jsonl
 from selfimprove.progress import Progress
-from selfimprove.records import Prompt, Row
+from selfimprove.records import ABSTAINED, Prompt, Row
 from selfimprove.runtime import Outcome, drive
 from selfimprove.store import RowWriter, Store
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 class Item(Row):
     """What one held-out item gave: `correct` of the greedy answer, None where it could not be had or graded.
 
-    `sampled` holds the verdicts of the sampled answers that could be graded, `answers` what they said.
+    `sampled` holds the verdicts of the sampled answers that could be graded, `answers` what they said. `score` is what
+    a method says its own answer is worth. Where it kept its answer to itself, `finish` is "abstained" and `withheld`
+    says whether that answer was right: it is no answer, so `correct` is None, and it is in no denominator.
     """
 
     id: str
@@ -38,6 +41,8 @@ class Item(Row):
     sampled: tuple[bool, ...] = ()
     answers: tuple[str | None, ...] = ()
     reason: str = ""
+    score: float | None = None
+    withheld: bool | None = None
 
 
 async def measure_policy(
@@ -94,6 +99,10 @@ async def measure_set(
 
         def emit(outcome: Outcome) -> None:
             [item] = outcome.rows
+            score = dict(outcome.measured).get(SCORE)
+            if score is not None and isinstance(item, Item):
+                item = replace(item, score=score)
+                outcome.rows = [item]
             writer.write(item)
             outcomes.append(outcome)
             progress.advance(1, 0)
@@ -149,15 +158,18 @@ async def measure_answer(answer: Answer, run: "Run", prompt: Prompt) -> list[Row
     if sample.error:
         return [Item(prompt.id, None, finish="error", reason=sample.error)]
     verdict = await run.check(prompt, sample.text)
+    right = None if verdict.score is None else verdict.score >= 1
+    given = sample.finish != ABSTAINED
     return [
         Item(
             prompt.id,
-            None if verdict.score is None else verdict.score >= 1,
+            right if given else None,
             run.answer(prompt, sample.text),
             sample.text,
             sample.finish,
             sample.tokens,
-            reason=verdict.reason,
+            reason=verdict.reason if given else ABSTAINED,
+            withheld=None if given else right,
         )
     ]
 
@@ -168,7 +180,11 @@ def scores(items: Iterable[Item]) -> dict[str, float | None]:
 
 
 def summary(items: Sequence[Item]) -> dict[str, Any]:
-    """Return the figures of a set: greedy accuracy with its interval, lengths, and pass@k, majority@k if sampled."""
+    """Return the figures of a set: greedy accuracy with its interval, lengths, and pass@k, majority@k if sampled.
+
+    Where a method scores its answers, also those of the score over all items; where it keeps some to itself, how many
+    (`failed` counts them too), and the share of them that were right.
+    """
     found: dict[str, Any] = {
         **Accuracy.of(scores(items)).to_row(),
         "mean_tokens": sum(item.tokens for item in items) / max(len(items), 1),
@@ -181,7 +197,34 @@ def summary(items: Sequence[Item]) -> dict[str, Any]:
     if most:
         votes = [majority_at_k(item.answers, [float(right) for right in item.sampled], most) for item in drawn]
         found[f"majority@{most}"] = sum(votes) / len(votes)
+    return found | own_figures(items)
+
+
+def own_figures(items: Sequence[Item]) -> dict[str, float]:
+    """Return what a method's own scores and abstentions are worth; nothing where it has none of either."""
+    found: dict[str, float] = {}
+    kept = [item for item in items if item.finish == ABSTAINED]
+    if kept:
+        known = [item.withheld for item in kept if item.withheld is not None]
+        found = {"abstained": len(kept), "answered": 1 - len(kept) / len(items)}
+        found |= {"right_withheld": sum(known) / len(known)} if known else {}
+    own, losses = scores_and_losses(items)
+    if own:
+        figures = selective_figures(own, losses)
+        found |= {name: figures[name] for name in ("aurc", "e_aurc", "auroc") if figures[name] is not None}
     return found
+
+
+def scores_and_losses(items: Iterable[Item]) -> tuple[list[float | None], list[float]]:
+    """Return a method's scores of its own answers, given or kept back, and whether each is wrong (1) or right (0).
+
+    Items that could not be graded are left out; both lists are empty where the method scores nothing.
+    """
+    whole = [(item.score, item.correct if item.withheld is None else item.withheld) for item in items]
+    graded = [(score, 1.0 - right) for score, right in whole if right is not None]
+    if all(score is None for score, _ in graded):
+        return [], []
+    return [score for score, _ in graded], [loss for _, loss in graded]
 
 
 def read_items(store: Store, round: int, name: str) -> list[Item]:

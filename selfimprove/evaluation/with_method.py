@@ -23,6 +23,9 @@ Answer = Callable[[Run, Prompt], Awaitable[Sample]]
 
 PURPOSE = "evaluate"
 
+SCORE = "answer_score"
+"""What a method's `answer` measures under this name is the score that it gives its own answer, kept with the item."""
+
 
 @dataclass(frozen=True)
 class HeldoutRun(Run):

@@ -44,6 +44,9 @@ class Asker(Protocol):
     async def logprobs(self, prompt: Prompt, completion: str, *, policy: Policy | None = None) -> Scored:
         """Return the log-probs of a given answer."""
 
+    async def embed(self, prompt: Prompt, text: str, encoder: str = "minilm") -> tuple[float, ...]:
+        """Return the vector of a text."""
+
     def measure(self, name: str, value: float) -> None:
         """Add a value to a mean that the round reports."""
 

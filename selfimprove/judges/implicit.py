@@ -46,14 +46,22 @@ class Implicit:
         return verdict(own, other, cfg.normalise)
 
 
-def verdict(own: Scored, reference: Scored | None, normalise: bool = False) -> Verdict:
-    """Return log pi(y|x) - log ref(y|x), sums over the answer's tokens in nats, or means with `normalise`."""
-    error = own.error or (reference.error if reference else None)
+def likelihood_gain(own: Scored, reference: Scored | None = None, normalise: bool = False) -> float | None:
+    """Return log pi(y|x) - log ref(y|x), sums over the answer's tokens in nats, or means with `normalise`.
+
+    Without reference it is log pi(y|x). None where a model could not score the answer; DPO's implicit reward over
+    beta (arXiv 2305.18290).
+    """
     values = [(scored.mean if normalise else scored.total) for scored in (own, reference) if scored is not None]
-    if error or any(value is None for value in values):
-        return Verdict(None, reason=error or "no_tokens", source="implicit")
     known = [value for value in values if value is not None]
-    return Verdict(known[0] - sum(known[1:]), source="implicit")
+    return known[0] - sum(known[1:]) if len(known) == len(values) else None
+
+
+def verdict(own: Scored, reference: Scored | None, normalise: bool = False) -> Verdict:
+    """Return the likelihood gain as a verdict, with the reason where there is none."""
+    gain = likelihood_gain(own, reference, normalise)
+    error = own.error or (reference.error if reference else None)
+    return Verdict(gain, reason="" if gain is not None else error or "no_tokens", source="implicit")
 
 
 def make(config: Config) -> Implicit:

@@ -2,8 +2,11 @@
 
 A method file has `NEEDS` (fields of Prompt it cannot do without), `MAKES` ("sft", "pairs", "steps"), a
 frozen dataclass `Config`, and `collect(cfg, run, prompt)`; optionally `assemble(cfg, rows)`,
-`learn(cfg, run, rows)`, `LOSS`, `judge(cfg, run, prompt, text)`, `answer(cfg, run, prompt)`, and
-`collect_all(cfg, run, prompts)` instead of `collect`.
+`learn(cfg, run, rows)`, `LOSS`, `judge(cfg, run, prompt, text)`, `answer(cfg, run, prompt)`,
+`propose(cfg, run, prompts)`, `TRIAL_ROUND` (the round whose price is told where the first is another than the
+rest), and `collect_all(cfg, run, prompts)` instead of `collect`. Where an option
+decides what is made, MAKES is a tuple of kinds, and `makes(cfg)` returns the kind and its loss (None: the
+kind's own).
 """
 
 import importlib
@@ -15,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from selfimprove.config import fill, options_of
-from selfimprove.contract import check_calls, check_results
+from selfimprove.contract import check_calls, check_results, kinds_of
 from selfimprove.errors import ConfigError, did_you_mean
 from selfimprove.files import load_python
 from selfimprove.records import KINDS, Prompt
@@ -46,8 +49,10 @@ def load_method(name: str, where: str = "recipe") -> ModuleType:
             raise ConfigError(f"{where}: method '{name}' has no {needed}; see docs/adding-a-method.md")
     if not (hasattr(module, "collect") or hasattr(module, "collect_all")):
         raise ConfigError(f"{where}: method '{name}' has neither collect nor collect_all; see docs/adding-a-method.md")
-    if module.MAKES not in tuple(KINDS):
+    if not isinstance(module.MAKES, str | tuple) or not set(kinds_of(module)) <= {*KINDS} or not module.MAKES:
         raise ConfigError(f"{where}: method '{name}' makes {module.MAKES!r}{did_you_mean(str(module.MAKES), KINDS)}")
+    if isinstance(module.MAKES, tuple) and not hasattr(module, "makes"):
+        raise ConfigError(f"{where}: method '{name}' makes {' or '.join(module.MAKES)}; write makes(cfg) to say which")
     known = [f.name for f in fields(Prompt)]
     needs = module.NEEDS if isinstance(module.NEEDS, set | frozenset | tuple | list) else (module.NEEDS,)
     unknown = next((need for need in needs if need not in known), None)
@@ -62,6 +67,19 @@ def load_method(name: str, where: str = "recipe") -> ModuleType:
     if name.endswith(".py"):
         check_results(module, name)
     return module
+
+
+def made_by(module: ModuleType, config: Any) -> tuple[str, str | None]:
+    """Return the kind of rows that a method makes with a config, and the loss that it names for them.
+
+    Raises ConfigError for a kind that its MAKES does not name.
+    """
+    if isinstance(module.MAKES, str):
+        return module.MAKES, getattr(module, "LOSS", None)
+    kind, loss = module.makes(config)
+    if kind not in module.MAKES:
+        raise ConfigError(f"{module.__name__}: makes(cfg) gives {kind!r}, which its MAKES does not name")
+    return kind, loss
 
 
 def configure(section: Mapping[str, Any], where: str = "recipe") -> tuple[ModuleType, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from selfimprove.reporting.table import markdown
 from selfimprove.store import Store
 
 SIDES = ("completion", "chosen", "rejected")
-NUMBERS = ("reward", "margin", "weight")  # may be missing in the first rows, so their type is not left to them
+NUMBERS = ("reward", "margin", "weight", "smoothing")
+"""May be missing in the first rows, so their type is not left to them."""
+
 KINDS = {"sft": "examples", "pairs": "pairs", "steps": "step-labelled answers"}
 COLUMNS = {
     "id": "prompt, and which of its answers",
@@ -28,6 +30,7 @@ COLUMNS = {
     "reward": "what the method's judge gave the answer",
     "margin": "by how much the chosen answer leads",
     "weight": "weight of the row in the loss",
+    "smoothing": "probability that the two answers are the wrong way round; empty: that of the training",
     "round": "the round that made the row",
     "group": "rows of one group are trained together where the objective is about all of them",
     "end": "whether the answer ends there, or is only the beginning of one",
@@ -92,7 +95,8 @@ def dataset_card(run_folder: Path, round: int, count: int) -> str:
     """Return the card of a round's rows, written from the run folder alone."""
     facts = read_facts(run_folder)
     collect = read_json(run_folder / f"round-{round}" / "collect.json")
-    kind = facts.method.makes if facts.method else "rows"
+    row = next(iter(facts.store.rows(round)), None)
+    kind = kind_of(row) if row is not None else facts.method.makes if facts.method else "rows"
     head: dict[str, Any] = {
         "license": "other",
         "license_name": "unknown",
@@ -130,6 +134,11 @@ def dataset_card(run_folder: Path, round: int, count: int) -> str:
         }
     )
     return f"---\n{shown}---\n# {facts.title}: {count} {noun}\n\n{facts.title}:{summary}\n\n{body}"
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    """Return which kind of row this is: a method's first round may make others than the rest."""
+    return next((kind for kind, side in (("sft", "completion"), ("pairs", "chosen")) if side in row), "steps")
 
 
 def size_category(count: int) -> str:

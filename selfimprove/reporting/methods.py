@@ -68,7 +68,9 @@ def read_card(path: Path) -> Card:
         if not there:
             raise DataError(f"{path}: a method file needs a {part}; see docs/adding-a-method.md")
     needs = tuple(sorted(ast.literal_eval(values["NEEDS"])))
-    return Card(path.stem, text, needs, ast.literal_eval(values["MAKES"]), tuple(_options(config, source)))
+    makes = ast.literal_eval(values["MAKES"])
+    makes = makes if isinstance(makes, str) else " or ".join(makes)
+    return Card(path.stem, text, needs, makes, tuple(_options(config, source)))
 
 
 def _assigned(tree: ast.Module) -> dict[str, ast.expr]:

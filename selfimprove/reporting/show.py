@@ -118,7 +118,11 @@ def watch(store: Store) -> list[str]:
 
 def row_lines(row: Record) -> Iterator[str]:
     """Yield a row as a person reads it: prompt, then each side."""
-    facts = [f"{key} {row[key]:g}" for key in ("reward", "margin", "weight", "score") if row.get(key) is not None]
+    facts = [
+        f"{key} {row[key]:g}"
+        for key in ("reward", "margin", "weight", "smoothing", "score")
+        if row.get(key) is not None
+    ]
     yield f"{row['id']}  ({', '.join(facts)})"
     for message in row["prompt"]:
         yield f"  {message['role']}:\n{indent(message['content'], '    ')}"

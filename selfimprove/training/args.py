@@ -17,6 +17,7 @@ from typing import Any
 from selfimprove.errors import ConfigError, TrainError, did_you_mean, missing_package
 from selfimprove.training.objective import read_objective
 from selfimprove.training.trackers import check_trackers, names_of, tracker_names, tracking_environment
+from selfimprove.training.trainers import own_loss, own_options
 
 OWN = {
     "lora": "adapter: a mapping of r, alpha, dropout, any field of peft's LoraConfig; null: full weights",
@@ -24,6 +25,7 @@ OWN = {
     "dtype": "of the weights: bfloat16, float32, or auto: bfloat16 under an adapter, float32 for full weights",
     "resume": "go on from the last complete checkpoint of an interrupted training; true by default",
     "objective": "over all rows of a group: mle_aug, mml, beta_mml, or a mapping; null: each row alone",
+    "loss_options": "options of a loss that has a trainer of its own, see training/trainers.py",
 }
 """Options of ours beside TRL's."""
 
@@ -94,8 +96,8 @@ LORA_SHORT = {"alpha": "lora_alpha", "dropout": "lora_dropout"}
 PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "dict": dict, "list": list}
 
 
-def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
-    """Refuse, without importing torch, a `train` section that training would refuse.
+def check_options(kind: str, options: Mapping[str, Any], where: str, loss: str | None = None) -> None:
+    """Refuse, without importing torch, a `train` section that training would refuse; `loss` is the method's LOSS.
 
     Raises ConfigError naming the recipe for an unknown option, one that is decided elsewhere, or a value of the
     wrong type.
@@ -114,6 +116,7 @@ def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
         if name not in OWN:
             _check_type(f"{where}: train.{name}", value, known[name])
     _check_objective(kind, options, where)
+    own_options(own_loss(kind, options, loss, f"{where}: train"), options, f"{where}: train")
     _check_lora(options.get("lora"), where)
     check_trackers(options.get("report_to"), f"{where}: train.report_to")
     if options.get("dtype", "auto") not in ("auto", "bfloat16", "float32"):
@@ -124,6 +127,16 @@ def check_options(kind: str, options: Mapping[str, Any], where: str) -> None:
         from selfimprove.training.launch import accelerate_config
 
         accelerate_config(options["accelerate"], where)
+
+
+def options_of_kind(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `train` options that training on another kind of rows than the method's own can take.
+
+    For a method that trains on two kinds: what only the other kind knows (beta), and what it means by a loss, is
+    left out, so that `run.train` of that kind need only name what it wants otherwise.
+    """
+    known = {*known_options(kind), *OWN} - {"loss_type", "loss_weights", "loss_options", "objective"}
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _check_objective(kind: str, options: Mapping[str, Any], where: str) -> None:
@@ -248,6 +261,8 @@ def trainer_config(kind: str, options: Mapping[str, Any], output: Path, seed: in
     if loss is not None:
         values["loss_type"] = loss
     values.update(given)
+    if own_loss(kind, options, loss) is not None:
+        del values["loss_type"]  # the name is not TRL's
     values.pop("model_init_kwargs", None)  # the model is loaded by policy.py, which reads them
     if kind == "pairs":
         names = values.get("loss_type", "sigmoid")

@@ -7,13 +7,16 @@ import torch
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-ROW_COLUMNS = ("weight",)
-"""Numbers of a row that reach the loss, as float32 tensors of shape (B,)."""
+from selfimprove.training.trainers import TRAINERS
+
+ROW_COLUMNS = ("weight", "smoothing")
+"""Numbers of a row that reach the loss, as float32 tensors of shape (B,); those of losses of their own come on top."""
 
 
 def row_columns(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """Return the row columns of a batch, float32 of shape (B,) each."""
-    names = [name for name in ROW_COLUMNS if name in examples[0]]
+    known = {*ROW_COLUMNS, *(name for own in TRAINERS.values() for name in own.numbers)}
+    names = [name for name in examples[0] if name in known]
     return {name: torch.tensor([example[name] for example in examples], dtype=torch.float32) for name in names}
 
 
@@ -42,7 +45,10 @@ class GroupCollator(ExampleCollator):
 
 @dataclass
 class PairCollator(DataCollatorForPreference):
-    """Pair rows {prompt_ids, chosen_ids, rejected_ids, weight} -> (2B, T) tensors, chosen first, and weight (B,)."""
+    """Pair rows {prompt_ids, chosen_ids, rejected_ids, weight, smoothing} -> (2B, T) tensors, chosen first.
+
+    weight and smoothing are (B,); smoothing is nan where the row has none of its own.
+    """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the padded batch."""

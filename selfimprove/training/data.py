@@ -19,6 +19,7 @@ from selfimprove.files import file_digest
 from selfimprove.records import KINDS, Example, Pair, as_messages
 from selfimprove.training.job import Job
 from selfimprove.training.objective import Objective
+from selfimprove.training.trainers import own_loss, own_options
 
 TRUNCATIONS = ("keep_start", "keep_end")
 COUNTS = ("trained", "cut", "left_out")
@@ -73,6 +74,9 @@ def _row(kind: str, line: str, where: str) -> Any:
         raise DataError(f"{where}: end is {row.end!r} and group {row.group!r}; they must be true or false, and a text")
     if not _is_number(row.weight) or row.weight < 0:
         raise DataError(f"{where}: its weight is {row.weight!r}; it must be a number of 0 or more")
+    smoothing = row.smoothing if isinstance(row, Pair) else None
+    if smoothing is not None and not (_is_number(smoothing) and 0 <= smoothing <= 1):
+        raise DataError(f"{where}: its smoothing is {smoothing!r}; it must be a number from 0 to 1, or null")
     return row
 
 
@@ -108,9 +112,9 @@ def cut(
 def tokenised(tokenizer: Any, row: Example | Pair, where: str, limit: int | None, mode: str) -> dict[str, Any] | None:
     """Return the training columns of one row, None where cutting it to `limit` tokens leaves nothing to learn.
 
-    Example: input_ids, labels (-100 on the prompt). Pair: prompt_ids, chosen_ids, rejected_ids. Both: weight,
-    and `cut`, whether the row was too long. Raises TrainError for doubled special tokens, DataError where both
-    sides of a pair are the same tokens.
+    Example: input_ids, labels (-100 on the prompt). Pair: prompt_ids, chosen_ids, rejected_ids, and smoothing, nan
+    where it has none of its own. Both: weight, and `cut`, whether the row was too long. Raises TrainError for
+    doubled special tokens, DataError where both sides of a pair are the same tokens.
     """
     texts = (row.completion,) if isinstance(row, Example) else (row.chosen, row.rejected)
     end = row.end if isinstance(row, Example) else True
@@ -129,6 +133,7 @@ def tokenised(tokenizer: Any, row: Example | Pair, where: str, limit: int | None
     extra = {"weight": float(row.weight), "cut": sides != whole or prompt != answers[0][0]}
     if isinstance(row, Example):
         return {"input_ids": prompt + sides[0], "labels": [-100] * len(prompt) + sides[0], **extra}
+    extra["smoothing"] = math.nan if row.smoothing is None else float(row.smoothing)
     return {"prompt_ids": prompt, "chosen_ids": sides[0], "rejected_ids": sides[1], **extra}
 
 
@@ -149,20 +154,29 @@ def refuse_doubled(tokenizer: Any, ids: Sequence[int], where: str) -> None:
 
 
 def _stream(
-    kind: str, paths: list[str], tokenizer: Any, limit: int | None, mode: str, objective: Objective | None
+    job: Job, tokenizer: Any, limit: int | None, mode: str, objective: Objective | None, empty: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Yield one item a row, or one a group of rows (its columns are lists then), with its COUNTS."""
-    for rows in _grouped(read_rows(kind, paths)) if objective else ([each] for each in read_rows(kind, paths)):
-        found = [tokenised(tokenizer, row, where, limit, mode) for where, row in rows]
+    own = own_loss(job.kind, job.options, job.loss)
+    grouped = objective is not None or (own is not None and own.grouped)
+    more = own.load().columns if own and (own.ids or own.numbers) else None
+    options = own_options(own, job.options) if own else None
+    read = read_rows(job.kind, job.rows)
+    for rows in _grouped(read) if grouped else ([each] for each in read):
+        found = []
+        for where, row in rows:
+            columns = tokenised(tokenizer, row, where, limit, mode)
+            extra = more(row, tokenizer, options, limit) if more and columns else {}
+            found.append(None if columns is None or extra is None else columns | extra)
         kept = [columns for columns in found if columns]
         counts = {"trained": len(kept), "cut": sum(columns.pop("cut") for columns in kept)}
         counts["left_out"] = len(found) - len(kept)
-        if objective is None:
-            yield {**(kept[0] if kept else _EMPTY[kind]), **counts}
+        if not grouped:
+            yield {**(kept[0] if kept else empty), **counts}
             continue
-        for columns in kept if not objective.exclude_context_loss else ():
+        for columns in kept if objective and not objective.exclude_context_loss else ():
             columns["labels"] = columns["input_ids"]
-        yield {**{name: [columns[name] for columns in kept] for name in _EMPTY["sft"]}, **counts}
+        yield {**{name: [columns[name] for columns in kept] for name in empty}, **counts}
 
 
 def _grouped(rows: Iterator[tuple[str, Example]]) -> Iterator[list[tuple[str, Example]]]:
@@ -174,7 +188,9 @@ def _grouped(rows: Iterator[tuple[str, Example]]) -> Iterator[list[tuple[str, Ex
     group: list[tuple[str, Example]] = []
     for where, row in rows:
         if row.weight != 1:
-            raise TrainError(f"{where}: its weight is {row.weight:g}, but train.objective takes rows of weight 1 only")
+            raise TrainError(
+                f"{where}: its weight is {row.weight:g}, but train.objective and losses of groups take only weight 1"
+            )
         if group and row.group and row.group == group[-1][1].group:
             group.append((where, row))
             continue
@@ -190,7 +206,7 @@ def _grouped(rows: Iterator[tuple[str, Example]]) -> Iterator[list[tuple[str, Ex
 
 _EMPTY: dict[str, dict[str, Any]] = {
     "sft": {"input_ids": [], "labels": [], "weight": 0.0},
-    "pairs": {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "weight": 0.0},
+    "pairs": {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "weight": 0.0, "smoothing": 0.0},
 }
 
 
@@ -210,18 +226,22 @@ def load_rows(
         raise TrainError(f"train.truncation_mode is {mode!r}; allowed: {', '.join(TRUNCATIONS)}")
     if next(read_rows(job.kind, job.rows), None) is None:
         raise DataError(f"{', '.join(job.rows) or 'no file'}: there are no rows to train on")
-    lists = [name for name, value in _EMPTY[job.kind].items() if isinstance(value, list)]
-    columns: dict[str, Any] = {name: List(Value("int32")) for name in lists} | {"weight": Value("float32")}
-    if objective is not None:
+    own = own_loss(job.kind, job.options, job.loss)
+    empty: dict[str, Any] = dict(_EMPTY[job.kind])
+    empty |= {name: [] for name in own.ids} | {name: 0.0 for name in own.numbers} if own else {}
+    columns: dict[str, Any] = {
+        name: List(Value("int32")) if isinstance(value, list) else Value("float32") for name, value in empty.items()
+    }
+    if objective is not None or (own and own.grouped):
         columns = {name: List(kind) for name, kind in columns.items()}
     features = Features({**columns, **{name: Value("int32") for name in COUNTS}})
     contents = [file_digest(Path(path)) for path in job.rows]
-    stream = {"kind": job.kind, "paths": list(job.rows), "tokenizer": tokenizer, "limit": limit, "mode": mode}
-    stream["objective"] = objective
-    key = digest([job.kind, contents, limit, mode, job.policy_base, objective])
+    stream = {"tokenizer": tokenizer, "limit": limit, "mode": mode, "objective": objective, "empty": empty}
+    asked = own and (own.module, job.options.get("loss_options"))
+    key = digest([job.kind, contents, limit, mode, job.policy_base, objective, asked])
     try:
         rows = Dataset.from_generator(
-            _stream, features=features, cache_dir=str(cache), gen_kwargs=stream, fingerprint=key
+            _stream, features=features, cache_dir=str(cache), gen_kwargs={"job": job, **stream}, fingerprint=key
         )
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, DataError | TrainError):

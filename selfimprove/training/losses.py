@@ -29,24 +29,50 @@ def pair_margin(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_reject
     return beta * ((chosen - ref_chosen) - (rejected - ref_rejected))
 
 
-def logistic(margin: Tensor, smoothing: float = 0.0) -> Tensor:
+def logistic(margin: Tensor, smoothing: float | Tensor = 0.0) -> Tensor:
     """Return the DPO and SPIN loss log(1 + exp(-s)) per row (arXiv 2305.18290 eq. 7, 2401.01335 eq. 4.7).
 
-    `smoothing` is the probability epsilon that the label is flipped: -(1-eps) log sig(s) - eps log sig(-s).
+    `smoothing` is the probability epsilon that the label is flipped, one for all rows or (B,): the loss is
+    -(1-eps) log sig(s) - eps log sig(-s), its gradient sig(s) - (1-eps), its optimum s = logit(1-eps). With
+    eps = 1 - C it is the loss of CREAM for pairs of consistency C (arXiv 2410.12735).
     """
     return -(1 - smoothing) * F.logsigmoid(margin) - smoothing * F.logsigmoid(-margin)
 
 
-def hinge(margin: Tensor, smoothing: float = 0.0) -> Tensor:
+def hinge(margin: Tensor, smoothing: float | Tensor = 0.0) -> Tensor:
     """Return the hinge loss max(0, 1 - s) per row (arXiv 2401.01335); `smoothing` mixes in the flipped label."""
     return (1 - smoothing) * torch.relu(1 - margin) + smoothing * torch.relu(1 + margin)
 
 
-PAIR_LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {"sigmoid": logistic, "hinge": hinge}
-"""The losses we compute ourselves, by TRL's names; the others are TRL's own and take no row weights."""
+def row_smoothing(given: Tensor | None, default: float) -> float | Tensor:
+    """Return the smoothing of every row: its own (B,) where it has one, `default` where that is nan."""
+    return default if given is None else torch.where(given.isnan(), default, given)
+
+
+PAIR_LOSSES: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {"sigmoid": logistic, "hinge": hinge}
+"""The losses we compute ourselves, by TRL's names; the others are TRL's and use no weight or smoothing of rows."""
 
 START_VALUE = {"sigmoid": math.log(2), "hinge": 1.0}
 """Their value per row where policy and reference are the same model (s = 0), whatever the smoothing."""
+
+
+def reward_regression(margin: Tensor, gap: Tensor) -> Tensor:
+    """Return (s - (r(y) - r(y2)))^2 per row: the implicit reward's gap is regressed onto the reward's (B,).
+
+    L_reg of sharpening (arXiv 2412.01951) where the reference of s is the base B; `gap` = r(y) - r(y2). It is neither
+    IPO nor logistic DPO: the target is the gap itself, which beta does not scale. Its optimum is B exp(r / beta),
+    which is B^(1 + 1/beta) where r is the base's own log-prob.
+    """
+    return (margin - gap) ** 2
+
+
+def xpo(margin: Tensor, gap: Tensor, second: Tensor, alpha: float, scale: float = 1.0) -> Tensor:
+    """Return alpha * log pi(y2|x) + scale * (s - gap)^2 per row (arXiv 2412.01951, online RLHF-sharpening).
+
+    `second` is log pi(y2|x) (B,) of the base's sample in nats. Minimised, the first term takes mass from what the base
+    says anyway: optimism about the rest.
+    """
+    return alpha * second + scale * reward_regression(margin, gap)
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:

@@ -42,10 +42,15 @@ class ExampleTrainer(FirstBatch, SFTTrainer):
     With an objective it is `losses.multi_target_loss`, a mean over the groups of the whole optimiser step.
     """
 
-    def __init__(self, *, tokenizer: Any, args: Any, objective: Objective | None = None, **kwargs: Any):
-        """Make the trainer; the dataset holds input_ids, labels and weight; lists of them with an objective."""
+    def __init__(
+        self, *, tokenizer: Any, args: Any, objective: Objective | None = None, grouped: bool = False, **kwargs: Any
+    ):
+        """Make the trainer; the dataset holds input_ids, labels and weight; lists of them with an objective.
+
+        `grouped`: they are lists all the same, for a subclass whose loss is about whole groups.
+        """
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-        kind = ExampleCollator if objective is None else GroupCollator
+        kind = ExampleCollator if objective is None and not grouped else GroupCollator
         collator = kind(pad_token_id=tokenizer.pad_token_id, pad_to_multiple_of=args.pad_to_multiple_of)
         self.loss_name, self.multi_target = args.loss_type, objective
         super().__init__(processing_class=tokenizer, args=args, data_collator=collator, **kwargs)

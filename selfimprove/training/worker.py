@@ -1,6 +1,7 @@
 """What runs inside `accelerate launch`: from a job, or from a recipe with rows, to a trained policy.
 
 The order is fixed: options, parallelism in force, rows, model, first batch, start check, training, result.
+Losses with a trainer of their own stand in training/trainers.py, with what such a trainer must hold.
 """
 
 import argparse
@@ -16,10 +17,12 @@ from typing import Any
 
 from selfimprove.config import read_recipe
 from selfimprove.errors import SelfImproveError
+from selfimprove.methods import configure, made_by
 from selfimprove.training.args import check_options, lora_fields, trainer_config
 from selfimprove.training.job import CHECKPOINTS, ERROR, EVENTS, PREVIEW, RESULT, Job, Result, refuse_another_job
 from selfimprove.training.launch import CHILD, die_with_parent
 from selfimprove.training.objective import read_objective
+from selfimprove.training.trainers import own_loss, own_options
 
 DATA = "rows"
 """Folder for the tokenised rows, removed when the training is done."""
@@ -66,6 +69,7 @@ def parse(kind: str, arguments: Sequence[str] | None) -> Job:
     if not rows:
         parser.error("--rows is needed where there is no --job")
     recipe = read_recipe(given.config, overrides)
+    made, loss = made_by(*configure(recipe.method, given.config))
     return Job(
         kind=kind,
         rows=tuple(rows),
@@ -74,6 +78,7 @@ def parse(kind: str, arguments: Sequence[str] | None) -> Job:
         output=given.output,
         options=recipe.train,
         seed=recipe.seed,
+        loss=loss if kind == made else None,
         recipe=given.config,
     )
 
@@ -126,7 +131,7 @@ def train(job: Job) -> Result:
 
     began = time.monotonic()
     output = Path(job.output).absolute()
-    check_options(job.kind, job.options, job.recipe or str(output))
+    check_options(job.kind, job.options, job.recipe or str(output), job.loss)
     first = os.environ.get("RANK", "0") == "0"
     asked = requested(os.environ, launcher_command())
     args = trainer_config(
@@ -177,21 +182,34 @@ def train(job: Job) -> Result:
 
 
 def make_trainer(job: Job, args: Any, tokenizer: Any, rows: Any) -> Any:
-    """Return the trainer of a job's kind, with model, reference and collator in place."""
+    """Return the trainer of a job's kind or loss, with model, reference and collator in place."""
+    import numpy
+
     from selfimprove.training.policy import load_policy, load_reference
 
     zero3 = args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3
     cpu = args.device.type == "cpu"
     model, adapter = load_policy(job, cpu, zero3)
-    common = {"model": model, "args": args, "train_dataset": rows, "tokenizer": tokenizer, "peft_config": adapter}
+    common: dict[str, Any] = {"model": model, "args": args, "train_dataset": rows}
+    common |= {"tokenizer": tokenizer, "peft_config": adapter}
+    own = own_loss(job.kind, job.options, job.loss)
+    options = own_options(own, job.options)
     if job.kind == "sft":
+        common["objective"] = read_objective(job.options.get("objective"), "train.objective")
+        if own is not None:
+            return own.load().make_trainer(options=options, grouped=own.grouped, **common)
         from selfimprove.training.sft import ExampleTrainer
 
-        return ExampleTrainer(**common, objective=read_objective(job.options.get("objective"), "train.objective"))
+        return ExampleTrainer(**common)
+    numbers = rows.with_format("numpy", columns=["weight", "smoothing"])[:]
+    common["weighted"] = bool((numbers["weight"] != 1).any())
+    common["smoothed"] = not bool(numpy.isnan(numbers["smoothing"]).all())
+    common["ref_model"] = load_reference(job, cpu, args.precompute_ref_log_probs)
+    if own is not None:
+        return own.load().make_trainer(options=options, **common)
     from selfimprove.training.dpo import PairTrainer
 
-    weighted = bool((rows.with_format("numpy", columns=["weight"])[:]["weight"] != 1).any())
-    return PairTrainer(**common, ref_model=load_reference(job, cpu, args.precompute_ref_log_probs), weighted=weighted)
+    return PairTrainer(**common)
 
 
 def keep_torch_optimizer(trainer: Any) -> None:

@@ -35,7 +35,9 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _end_lines(told: Mapping[str, Any]) -> Iterator[str]:
     for row in told["rows"]:
-        facts = [f"{key} {row[key]:g}" for key in ("reward", "margin", "weight") if row.get(key) is not None]
+        facts = [
+            f"{key} {row[key]:g}" for key in ("reward", "margin", "weight", "smoothing") if row.get(key) is not None
+        ]
         yield f"row {row['id']}  ({', '.join(facts)})"
         for each in (each for each in told["sides"] if each["row"] == row["id"]):
             text = row[each["side"]] if isinstance(row[each["side"]], str) else "\n".join(row[each["side"]])
@@ -81,10 +83,12 @@ def _request_lines(place: int, request: Mapping[str, Any], messages: list[Mappin
 
 
 def _short(kind: str, answer: Mapping[str, Any]) -> str:
-    """Return an answer without text in a few words: a total log-prob, a verdict, or its JSON."""
+    """Return an answer without text in a few words: a total log-prob, a verdict, a vector, or its JSON."""
     if kind == "score" and answer.get("error") is None:
         values = answer["token_logprobs"]
         return f"log-prob {sum(values):.3f} over {len(values)} tokens"
+    if kind == "embed":
+        return "a vector"
     return grade(answer) if kind == "check" else json.dumps(answer, ensure_ascii=False)
 
 

@@ -1,14 +1,16 @@
 """Held-out accuracy by round: the picture, the table with its paired tests, and the one sentence of the result."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from selfimprove.errors import DataError
-from selfimprove.evaluation.heldout import read_items, scores
+from selfimprove.evaluation.heldout import read_items, scores, scores_and_losses
 from selfimprove.evaluation.report import Accuracy, Comparison, compare
 from selfimprove.evaluation.standalone import compare_with_plain, measured_rounds
 from selfimprove.reporting.page.plots import Chart, Point, Series
 from selfimprove.reporting.page.wording import percent, points, probability
+from selfimprove.reporting.selective import risk_coverage
 from selfimprove.store import Store
 
 
@@ -31,9 +33,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """All measured rounds of all held-out sets."""
+    """All measured rounds of all held-out sets; `risk` is the picture of what a method's own scores are worth."""
 
     sets: dict[str, list[Measured]]
+    risk: Chart | None = None
 
     @property
     def tests(self) -> int:
@@ -73,8 +76,20 @@ def read_measurements(store: Store) -> Measurements:
     markers = {number: (store.marker(number, "evaluate") or {})["sets"] for number in numbers}
     names = dict.fromkeys(name for sets in markers.values() for name in sets)
     return Measurements(
-        {name: _rounds_of(store, name, {n: s[name] for n, s in markers.items() if name in s}) for name in names}
+        {name: _rounds_of(store, name, {n: s[name] for n, s in markers.items() if name in s}) for name in names},
+        _risk(store, {n: list(sets) for n, sets in markers.items() if n in (numbers[0], numbers[-1])}),
     )
+
+
+def _risk(store: Store, sets: Mapping[int, Sequence[str]]) -> Chart | None:
+    """Return the risk by coverage in the first and the last round, None where no method scores its answers."""
+    judged = {
+        f"{name}, round {number}": scores_and_losses(read_items(store, number, name))
+        for number, names in sets.items()
+        for name in names
+    }
+    judged = {name: found for name, found in judged.items() if found[0]}
+    return risk_coverage(judged) if judged else None
 
 
 def _rounds_of(store: Store, name: str, found: dict[int, dict[str, Any]]) -> list[Measured]:

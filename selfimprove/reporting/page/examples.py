@@ -57,7 +57,11 @@ def _lines(files: list[Path]) -> Iterator[dict[str, Any]]:
 
 def read_example(row: dict[str, Any], characters: int) -> Example:
     """Return a row for the page; chosen and rejected are marked where they differ, texts cut to `characters`."""
-    facts = [f"{key} {row[key]:g}" for key in ("reward", "margin", "weight") if isinstance(row.get(key), int | float)]
+    facts = [
+        f"{key} {row[key]:g}"
+        for key in ("reward", "margin", "weight", "smoothing")
+        if isinstance(row.get(key), int | float)
+    ]
     messages = [(m["role"], clip(m["content"], characters)) for m in row.get("prompt", ()) if m["content"]]
     sides = [(name, _text(row, name, characters)) for name in SIDES if name in row]
     if "chosen" in row and "rejected" in row:

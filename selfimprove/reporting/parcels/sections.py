@@ -1,6 +1,6 @@
 """The parts of a card that models and data sets share: figures and provenance, each from files of the run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -112,12 +112,20 @@ def funnel(facts: Facts, rounds: Sequence[int]) -> list[str]:
             counts = ", ".join(f"{name} {count}" for name, count in asked.items())
             notes.append(f"- round {number}, requests: {counts}")
         if collect.get("metrics"):
-            means = ", ".join(f"{name} {_number(value)}" for name, value in collect["metrics"].items())
+            spread = collect.get("spread") or {}
+            means = ", ".join(
+                f"{name} {_number(value)}" + (f" ({_spread(spread[name])})" if name in spread else "")
+                for name, value in collect["metrics"].items()
+            )
             notes.append(f"- round {number}, means while collecting: {means}")
     if not rows:
         return ["No round has collected rows."]
     head = ["round", "prompts", "rows made", "prompts without a row", "rows kept", "rows taken out"]
     return [*markdown(head, rows), *(["", *notes] if notes else [])]
+
+
+def _spread(values: Mapping[str, float]) -> str:
+    return f"{_number(values['min'])} to {_number(values['max'])}, standard deviation {_number(values['sd'])}"
 
 
 def reasons(counts: dict[str, int]) -> str:
