@@ -42,6 +42,7 @@ def compare_runs(first: Store, second: Store) -> dict[str, Any]:
         "files": [file for number in numbers for file in _files(both, number)],
         "rows": rows,
         "accuracy": [each for number in numbers for each in _accuracies(both, number)],
+        "measured": [each for number in numbers for each in _measured(both, number)],
         "watch": [each for number in numbers for each in _watch(both, number)],
         "spending": _spending(both),
     }
@@ -117,7 +118,12 @@ def _accuracies(both: Both, number: int) -> list[dict[str, Any]]:
     sets = [marker["sets"] for marker in markers if marker]
     found = []
     for name in (name for name in sets[0] if name in sets[1]):
-        told: dict[str, Any] = {"round": number, "set": name, "shares": [each[name]["share"] for each in sets]}
+        told: dict[str, Any] = {
+            "round": number,
+            "set": name,
+            "shares": [each[name]["share"] for each in sets],
+            "intervals": [[each[name]["low"], each[name]["high"]] for each in sets],
+        }
         try:
             comparison = compare_rounds((both[0], number), (both[1], number), name)
             told |= {"comparison": comparison.to_row(), "sentence": str(comparison)}
@@ -125,6 +131,13 @@ def _accuracies(both: Both, number: int) -> list[dict[str, Any]]:
             told["problem"] = str(error)
         found.append(told)
     return found
+
+
+def _measured(both: Both, number: int) -> list[dict[str, Any]]:
+    """Return what the methods measured while collecting, such as consistency; None: that run has no such figure."""
+    metrics = [(store.marker(number, "collect") or {}).get("metrics") or {} for store in both]
+    names = sorted({name for each in metrics for name in each})
+    return [{"round": number, "figure": name, "values": [each.get(name) for each in metrics]} for name in names]
 
 
 def _watch(both: Both, number: int) -> list[dict[str, Any]]:

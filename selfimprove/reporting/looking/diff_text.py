@@ -17,9 +17,10 @@ def lines(told: Told) -> Iterator[str]:
     yield from _digests(told)
     yield from _rows(told)
     yield from _accuracy(told)
-    watched = {f"round {each['round']} {each['figure']}": each["values"] for each in told["watch"]}
-    if watched:
-        yield from _pairs("watch", watched)
+    for part in ("measured", "watch"):
+        figures = {f"round {each['round']} {each['figure']}": each["values"] for each in told[part]}
+        if figures:
+            yield from _pairs(part, figures)
     if told["spending"]:
         yield from _pairs("spent", told["spending"])
     yield ""
@@ -70,7 +71,10 @@ def _accuracy(told: Told) -> Iterator[str]:
     if told["accuracy"]:
         yield ""
     for each in told["accuracy"]:
-        a, b = (f"{100 * share:.1f} %" for share in each["shares"])
+        a, b = (
+            f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+            for share, (low, high) in zip(each["shares"], each["intervals"], strict=True)
+        )
         rest = each.get("sentence") or f"not comparable: {each['problem']}"
         yield f"round {each['round']} {each['set']}: {a} -> {b}; {rest}"
 
