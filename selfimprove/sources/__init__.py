@@ -106,7 +106,7 @@ def _rows(definition: PromptFile | NamedSet, named: Named | None, where: str, fo
     if isinstance(definition, PromptFile):
         return read_hub(definition.hub or "", definition.subset, split)
     usual = named if named is not None and definition.hub in (None, named.hub) else None
-    return read_hub(definition.hub or (usual.hub if usual else ""), usual.subset if usual else None, split)
+    return read_hub(definition.hub or (usual.home(split) if usual else ""), usual.subset if usual else None, split)
 
 
 def _checked(prompts: Iterable[Prompt], definition: Definition, where: str) -> Iterator[Prompt]:

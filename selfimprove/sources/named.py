@@ -6,7 +6,7 @@ Hub ids are the usual homes of these sets; a local copy in the same format is gi
 import ast
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite
 from typing import Any
@@ -20,12 +20,17 @@ from selfimprove.verify.numbers import spell
 
 @dataclass(frozen=True)
 class Named:
-    """A public set: how a row is read, and where the set usually lives."""
+    """A public set: how a row is read, and where the set usually lives; `elsewhere` says which splits live apart."""
 
     read: Callable[[Mapping[str, Any], str], dict[str, Any]]
     hub: str
     subset: str | None = None
     split: str = "train"
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    def home(self, split: str) -> str:
+        """Return the hub id of a split."""
+        return self.elsewhere.get(split, self.hub)
 
 
 def gsm8k(row: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -161,7 +166,8 @@ SETS = {
     "asdiv": Named(asdiv, "EleutherAI/asdiv", split="validation"),
     "svamp": Named(svamp, "ChilleD/SVAMP"),
     "mawps": Named(mawps, "MU-NLPC/Calc-mawps"),
-    "math": Named(math, "HuggingFaceH4/MATH-500", split="test"),
+    # MATH-500 holds test problems alone; the other 12,000 problems of MATH have a home of their own
+    "math": Named(math, "HuggingFaceH4/MATH-500", split="test", elsewhere={"train": "nlile/hendrycks-MATH-benchmark"}),
     "humaneval": Named(humaneval, "openai/openai_humaneval", split="test"),
     "mbpp": Named(mbpp, "google-research-datasets/mbpp", "full", "test"),
     "mbpp_sanitized": Named(mbpp, "google-research-datasets/mbpp", "sanitized", "test"),

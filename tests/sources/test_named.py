@@ -9,6 +9,7 @@ import pytest
 
 from selfimprove.errors import DataError
 from selfimprove.sources import load_prompts
+from selfimprove.sources.named import SETS
 from selfimprove.verify import validate_gold
 
 PUBLIC = {
@@ -73,6 +74,12 @@ def test_other_formats_are_refused(tmp_path, name):
     with pytest.raises(DataError) as error:
         list(load_prompts({"name": name, "path": str(path)}))
     assert part in str(error.value) and f"{path} line 1" in str(error.value)
+
+
+def test_a_split_that_the_usual_home_lacks_comes_from_where_it_lives():
+    math = SETS["math"]  # MATH-500 has no split train, and its 500 problems must not be trained on
+    assert (math.home("test"), math.home("train")) == ("HuggingFaceH4/MATH-500", "nlile/hendrycks-MATH-benchmark")
+    assert {SETS["gsm8k"].home(split) for split in ("train", "test")} == {"openai/gsm8k"}
 
 
 @pytest.mark.slow
