@@ -15,7 +15,7 @@ from trl.trainer.utils import use_adapter
 
 from selfimprove.errors import TrainError
 from selfimprove.judges.pairwise import LETTERS
-from selfimprove.models import model_folder
+from selfimprove.models import ADAPTER_CONFIG, model_folder
 from selfimprove.training import scir_losses as formulas
 from selfimprove.training.dpo import EXACT, PairTrainer, Sides
 from selfimprove.training.scir_options import START, ScirOptions
@@ -143,6 +143,12 @@ class ScirTrainer(PairTrainer):
                 f"{self.options.tau:.0%} sure of one; start from a policy that has moved from its reference "
                 "(method.warm_up=1), or lower train.loss_options.tau, or train the model to judge first"
             )
+        seen = [entry for entry in self.state.log_history if "consistent" in entry]
+        if seen:
+            found, acted = (sum(entry[name] for entry in seen) / len(seen) for name in ("consistent", "gated"))
+            self._say(
+                f"of the pairs of a step {found:.0%} were consistent and learned by DPO, {acted:.0%} had a penalty"
+            )
         return result
 
     def _say(self, sentence: str) -> None:
@@ -189,11 +195,14 @@ def make_trainer(*, options: ScirOptions, weighted: bool, smoothed: bool, **comm
     without_dropout(model)
     adapter_off = False
     if options.reference != START:
-        folder = model_folder(options.reference)
         adapted = hasattr(model, "peft_config")
-        under = (model.get_base_model() if adapted else model).config._name_or_path
-        adapter_off = (adapted or common["peft_config"] is not None) and Path(under).resolve() == folder.resolve()
-        common["ref_model"] = None if adapter_off else load_frozen(folder, model)
+        under = Path((model.get_base_model() if adapted else model).config._name_or_path)
+        adapter = Path(options.reference) if (Path(options.reference) / ADAPTER_CONFIG).is_file() else None
+        folder = under if adapter else model_folder(options.reference)
+        stays = adapter is None and (adapted or common["peft_config"] is not None)
+        adapter_off = stays and under.resolve() == folder.resolve()
+        zero3 = args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3
+        common["ref_model"] = None if adapter_off else load_frozen(folder, model, adapter, zero3)
     common["train_dataset"] = dataset.add_column("row", numpy.arange(len(dataset)))
     return ScirTrainer(options=options, adapter_off=adapter_off, **common)
 
@@ -205,12 +214,18 @@ def without_dropout(model: Any) -> None:
             module.attention_dropout = 0.0
 
 
-def load_frozen(folder: Any, like: Any) -> Any:
-    """Return the model of a folder as a reference, in the dtype and with the attention of another one."""
+def load_frozen(folder: Path, like: Any, adapter: Path | None = None, zero3: bool = False) -> Any:
+    """Return the model of a folder as a reference, in the dtype and with the attention of another one.
+
+    An adapter is loaded as that of the policy is, beside its weights: merged, it would give rounded log-probs.
+    """
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=like.dtype, attn_implementation=like.config._attn_implementation, trust_remote_code=False
     )
     model.config.use_cache = False
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=not zero3)
     return model.requires_grad_(False).eval()

@@ -25,7 +25,7 @@ class ScirOptions:
     normalise: str = "batch"  # the penalty is a mean over all pairs (batch), or over those it acts on (gated)
     judge_gradient: bool = True  # the penalty also trains the judge; false: its prediction is a target only
     judge_length: int | None = None  # tokens of a judge prompt, whose answers are cut to fit; null: max_length
-    reference: str = START  # of the implicit reward: the policy at this training's start, or the folder of a model
+    reference: str = START  # of the implicit reward: the policy as training starts, or a model's or adapter's folder
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

@@ -231,6 +231,10 @@ def final_metrics(history: Sequence[dict[str, Any]]) -> dict[str, float]:
         for long, short in (("rewards/margins", "margin"), ("rewards/accuracies", "accuracy")):
             if long in losses[-1]:
                 metrics[short] = losses[-1][long]
+    for name in ("consistent", "gated"):  # of the loss scir: how many pairs DPO and how many the penalty acted on
+        values = [entry[name] for entry in losses if name in entry]
+        if values:
+            metrics[name] = sum(values) / len(values)
     summary = next((entry for entry in reversed(history) if "train_runtime" in entry), {})
     for long, short in (
         ("train_loss", "loss"),

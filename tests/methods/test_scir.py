@@ -10,7 +10,7 @@ from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError
 from selfimprove.judges import pairwise
 from selfimprove.methods import scir
-from selfimprove.records import Pair, Prompt, Scored, Skip, as_messages
+from selfimprove.records import Example, Pair, Prompt, Scored, Skip, as_messages
 from selfimprove.run import Run
 from selfimprove.store import Rows
 
@@ -87,6 +87,55 @@ def test_warm_up_labels_by_the_judge_where_both_orders_agree(collect):
         [[again]], _ = collect(Asked(pair.chosen, pair.rejected), None, [prompt(pair.id.partition("/")[0])], {})
         assert again.probability > 0.5 and again.agreed
         assert pair.meta["p_gen"] in (pytest.approx(again.probability), pytest.approx(1 - again.probability))
+
+
+def test_warm_up_may_label_by_the_mean_of_both_orders(collect):
+    config = scir.Config(warm_up=1, warm_up_label="mean")
+    asked = [f"q{number}" for number in range(24)]
+    rows = {name: collect(scir, config, [prompt(name)], two(name))[0][0][0] for name in asked}
+    assert all(isinstance(row, Pair) for row in rows.values())  # ties of the judge that names one letter are few
+    for name, row in rows.items():
+        [[again]], _ = collect(Asked(row.chosen, row.rejected), None, [prompt(name)], {})
+        assert again.probability > 0.5
+        alone = judged_alone(collect, name)  # where both orders agree, both labels are the same
+        assert isinstance(alone, Skip) or (alone.chosen, alone.rejected) == (row.chosen, row.rejected)
+
+
+def solved(name: str = "sum") -> Prompt:
+    return Prompt(name, prompt(name).messages, solution=f" {GOOD} ")
+
+
+def test_the_start_learns_solutions_and_to_prefer_them(collect):
+    config, letters = scir.Config(start="sft", warm_up=1), set()
+    for name in map(str, range(12)):
+        asked = {f"{name}: what is 2 + 2?": [BAD]}
+        [[solution, verdict]], measured = collect(scir, config, [solved(name)], asked)
+        assert (solution.id, solution.completion, solution.prompt) == (f"{name}/solution", GOOD, solved(name).messages)
+        order = (GOOD, BAD) if verdict.completion == "A" else (BAD, GOOD)
+        assert verdict.prompt == pairwise.render(solved(name), *order) and verdict.completion in pairwise.LETTERS
+        assert isinstance(verdict, Example) and measured == {"judge_taught": 1.0}
+        letters.add(verdict.completion)
+    assert letters == {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"), [(GOOD, {}), ("", {}), (BAD, {"cut": 1.0}), (BAD, {"failure_rate": 1})]
+)
+def test_the_start_learns_no_verdict_without_another_answer(collect, answer, options):
+    [rows], measured = collect(scir, scir.Config(start="sft"), [solved()], {"*": [answer]}, **options)
+    assert [row.id for row in rows] == ["sum/solution"] and measured["judge_taught"] == 0.0
+
+
+def test_the_start_needs_solutions(collect):
+    [[skip]], _ = collect(scir, scir.Config(start="sft"), [prompt()], two())
+    assert isinstance(skip, Skip) and skip.reason == "no_solution"
+
+
+def test_warm_up_and_unlabelled_rounds_follow_the_start(collect):
+    config = scir.Config(start="sft", warm_up=1, warm_up_label="mean")
+    for round, labelled in ((2, True), (3, False)):
+        [[pair]], _ = collect(scir, config, [solved()], two(), round=round)
+        assert ("p_gen" in pair.meta) is labelled and ("unlabelled" in pair.meta) is not labelled
 
 
 class Asked:
@@ -166,7 +215,7 @@ def test_formulas_with_and_without_torch_agree():
             assert scir_losses.labels(*odds).item() == scir.consistent(p_gen, p_imp)
 
 
-def learned(config: scir.Config, round: int, **train) -> dict:
+def learned(config: scir.Config, round: int, policies=None, **train) -> dict:
     """What learn asks the trainer for."""
     asked = {}
 
@@ -176,7 +225,8 @@ def learned(config: scir.Config, round: int, **train) -> dict:
 
     recipe = make_recipe({"method": "scir", "prompts": "none", "train": train}, "test")
     base, nothing = Policy("start-model", None, "base"), cast("Any", None)  # learn asks no engine
-    run = Run(recipe, round, base, base, base, nothing, nothing, nothing).training_with(trainer)
+    run = Run(recipe, round, base, base, base, nothing, nothing, nothing, policies=policies or {})
+    run = run.training_with(trainer)
     asyncio.run(scir.learn(config, run, Rows()))
     return asked
 
@@ -192,6 +242,17 @@ def test_learn_names_loss_and_reference():
     assert learned(scir.Config(warm_up=1), 1, loss_type="hinge")["loss_type"] == "hinge"
 
 
+def test_what_the_start_made_is_the_reference_of_later_rounds():
+    config, first = scir.Config(start="sft", warm_up=1), Policy("start-model", "round-1/adapter", "one")
+    assert learned(config, 1) == {"kind": "sft", "rows": Rows()}
+    assert learned(config, 2, {1: first})["loss_type"] == "sigmoid"
+    for round in (3, 4):
+        found = learned(config, round, {1: first, 2: Policy("start-model", "round-2/adapter", "two")})
+        assert (found["loss_type"], found["loss_options"]) == ("scir", {"reference": "round-1/adapter"})
+    whole = Policy("round-1/model", None, "one")  # full weights
+    assert learned(config, 3, {1: whole})["loss_options"] == {"reference": "round-1/model"}
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -200,6 +261,8 @@ def test_learn_names_loss_and_reference():
         ({"pairing": "best"}, "pairing is 'best'; it is one of random, judge"),
         ({"static": True}, "set warm_up: 1"),
         ({"warm_up": -1}, "warm_up is -1"),
+        ({"start": "dpo"}, "start is 'dpo'; it is one of none, sft"),
+        ({"warm_up_label": "best"}, "warm_up_label is 'best'; it is one of agreed, mean"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, sentence):

@@ -126,7 +126,7 @@ def moved(tiny_model, tmp_path_factory) -> Path:
     return folder
 
 
-def predictions(folder: Path, adapter: Path) -> list[dict[str, float]]:
+def predictions(folder: Path, adapter: Path, alpha_len: float = LENGTH_TERM) -> list[dict[str, float]]:
     """What the formulas say of the rows, one sequence at a time, without trainer, padding or collator."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -151,7 +151,7 @@ def predictions(folder: Path, adapter: Path) -> list[dict[str, float]]:
             for order in (texts, texts[::-1]):
                 logits = model(torch.tensor([render_ids(tokenizer, render(prompt, *order))])).logits[0, -1]
                 orders.append(tuple(logits[letters].tolist()))
-        found.append(figures(*orders, gains, lengths, LENGTH_TERM, SCIR["beta"]))
+        found.append(figures(*orders, gains, lengths, alpha_len, SCIR["beta"]))
     return found
 
 
@@ -209,6 +209,24 @@ def test_full_weights_refer_to_the_model_that_stays(make_job, train_here, pairs,
     train_here(job)
     rows = predictions(tiny_model, moved)
     assert events(job.output)[0]["p_imp"] == pytest.approx(sum(row["p_imp"] for row in rows) / 4, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_an_adapter_may_be_the_reference(make_job, train_here, pairs, moved, tiny_model, capfd):
+    # the adapter that the policy starts from: the same log-probs, to the last bit
+    same = make_job("pairs", "same", file=pairs, adapter=str(moved), max_steps=1,
+                    loss_options={"tau": 0.5, "reference": str(moved)}, **SCIR)  # fmt: skip
+    train_here(same)
+    assert events(same.output)[0]["p_imp"] == 0.5
+    assert "policy and reference are the same model" in capfd.readouterr().out
+    # a policy without adapter against the one that has moved: every reward of that one's turned round
+    fresh = make_job("pairs", "fresh", file=pairs, max_steps=1, loss_options={"tau": 0.5, "reference": str(moved)},
+                     **SCIR)  # fmt: skip
+    train_here(fresh)
+    odds = [math.log(row["p_imp"] / (1 - row["p_imp"])) for row in predictions(tiny_model, moved, alpha_len=0.0)]
+    expected = sum(1 / (1 + math.exp(z)) for z in odds) / 4
+    assert abs(expected - 0.5) > 1e-3 and events(fresh.output)[0]["p_imp"] == pytest.approx(expected, abs=2e-5)
+    assert "were consistent and learned by DPO, 100% had a penalty" in capfd.readouterr().out
 
 
 @pytest.mark.slow
