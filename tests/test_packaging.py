@@ -60,6 +60,7 @@ def test_the_extras_that_the_docs_name_exist():
         "dev",
         "gym",
         "embedded",
+        "encoder",
     }
     for page in (ROOT / "README.md", ROOT / "docs" / "operations.md"):
         for named in re.findall(r"selfimprove\[([a-z,]+)\]", page.read_text(encoding="utf-8")):

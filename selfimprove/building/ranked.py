@@ -50,15 +50,17 @@ def best_row(prompt: Prompt, **values: Any) -> Example:
 async def verdict_rows(run: "Run", prompt: Prompt, rubric: llm.Config, tries: int = 1) -> list[Example | Skip]:
     """Return the policy's own verdicts on ranked answers as rows, where their grades have the known order.
 
-    Every answer gets `tries` verdicts; the first of each are taken together, then the second, until all agree.
+    Every answer gets `tries` verdicts; the first of each are taken together, then the second, until all agree. Where
+    the rubric reads digits, a verdict is a grade alone, drawn by the probabilities that the policy gives to each.
     """
     ranks = prompt.meta["ranks"]
     asked = [llm.render(rubric, prompt, answer) for answer in prompt.meta["answers"]]
-    options: dict[str, Any] = {
-        "temperature": rubric.temperature,
-        "top_p": rubric.top_p,
-        "max_tokens": rubric.max_tokens,
-    }
+    options: dict[str, Any] = {"temperature": rubric.temperature}
+    if rubric.read == "digits":
+        low, high = rubric.bounds
+        options |= {"max_tokens": 4, "choices": tuple(str(grade) for grade in range(low, high + 1))}
+    else:
+        options |= {"top_p": rubric.top_p, "max_tokens": rubric.max_tokens}
     verdicts = [await run.sample(prompt, tries, messages=each, purpose="verdict", **options) for each in asked]
     error = next((sample.error for each in verdicts for sample in each if sample.error), None)
     if error is not None:
@@ -84,6 +86,8 @@ async def verdict_rows(run: "Run", prompt: Prompt, rubric: llm.Config, tries: in
 
 def grade_of(rubric: llm.Config, sample: Sample) -> float | None:
     """Return the grade of a verdict that can be learned, None where it was cut or cannot be read."""
+    if rubric.read == "digits":
+        return float(sample.text)  # one of the grades that were offered
     return None if sample.finish == "length" else llm.parse(sample.text, *rubric.bounds)
 
 

@@ -19,7 +19,9 @@ What differs from the paper:
    another, larger model). Of those of earlier rounds only the ones that gave a pair are known.
 5. Answers cut off at the length limit are no candidates. `drop_truncated: false` keeps them.
 6. The best of equal answers is the first one; every step is keyed, so that CREAM can share the answers.
-7. Rounds are not chosen by an external judge: the loop has held-out sets, `evaluate.patience` and the watch.
+7. A judge with `read: digits` gives the grade alone, in the start too, without a justification: for models that are
+   too small to write a verdict in the form that is asked for.
+8. Rounds are not chosen by an external judge: the loop has held-out sets, `evaluate.patience` and the watch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -163,12 +165,12 @@ def candidate(cfg: Config, sample: Sample) -> bool:
 
 
 def rubric_of(run: "Run") -> llm.Config:
-    """Return the rubric of the recipe's judge; raises ConfigError where the judge writes no verdicts."""
+    """Return the rubric of the recipe's judge; raises ConfigError where the judge has none."""
     found = open_judge(run.recipe.judge or {"name": "llm"})
-    if not isinstance(found, llm.Llm) or found.config.read != "text":
+    if not isinstance(found, llm.Llm):
         raise ConfigError(
-            "self-rewarding: the start teaches the verdicts of a rubric, so judge must be {name: llm, read: text}; "
-            "or set method.start=none"
+            "self-rewarding: the start teaches the verdicts of a rubric, so judge must be {name: llm}; or set "
+            "method.start=none"
         )
     return found.config
 

