@@ -122,6 +122,7 @@ class Recipe:
     engine: dict[str, Any] = field(default_factory=lambda: {"name": "vllm"})  # name, and the options of that engine
     train: dict[str, Any] = field(default_factory=dict)  # options of the TRL trainer, lora, accelerate
     train_by_round: dict[int, dict[str, Any]] = field(default_factory=dict)  # round: train options that differ there
+    value: dict[str, Any] = field(default_factory=dict)  # value model: model, engine, train options that differ for it
     collect: Collect = field(default_factory=Collect)  # window, failure policy
     hygiene: Hygiene = field(default_factory=Hygiene)  # duplicates, contamination, length balance of the rows
     judge: dict[str, Any] = field(default_factory=dict)  # {name: llm, ...}: grades answers; max_swap_rate limits it

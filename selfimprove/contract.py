@@ -103,13 +103,18 @@ def _checking_sample(what: str, function: Callable[..., Any]) -> Callable[..., A
 
 def _checking_policy(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
-    async def checked(*values: Any) -> Policy:
-        policy = await function(*values)
-        if not isinstance(policy, Policy):
-            raise MethodError(
-                f"{what} returned {policy!r:.80}; it must return the policy that run.train gave, or run.policy"
-            )
-        return policy
+    async def checked(*values: Any) -> Policy | Mapping[str, Policy]:
+        learned = await function(*values)
+        several = isinstance(learned, Mapping)
+        for name, policy in learned.items() if several else [("policy", learned)]:
+            if not isinstance(policy, Policy) or not isinstance(name, str):
+                raise MethodError(
+                    f"{what} returned {learned!r:.80}; it must return the policy that run.train gave, or run.policy, "
+                    "or several of them by name: {'policy': ..., 'value': ...}"
+                )
+            if several and not name.replace("_", "a").isalnum():  # it names a folder
+                raise MethodError(f"{what} named a model {name!r}; a name has letters, digits and '_' only")
+        return learned
 
     return checked
 

@@ -31,7 +31,6 @@ from selfimprove.reporting.table import table, told_size
 from selfimprove.run import EngineOnDemand, Run
 from selfimprove.runtime import drive
 from selfimprove.spending import devices
-from selfimprove.training.args import options_of_kind
 from selfimprove.training.job import EVENTS, Job
 from selfimprove.training.launch import run_job
 from selfimprove.trial import PROMPTS, Trial, copies_for, interval, try_method
@@ -137,10 +136,12 @@ def generated(ledger: Ledger, prompt: Prompt) -> float:
 
 def try_training(checked: Plan, policy: Policy, rows: list[Row]) -> tuple[float, float]:
     """Return (seconds until the first step ended, seconds of a later step) of a training on rows, repeated if few."""
-    options, loss = checked.train_options(1), checked.loss
-    kind = next(name for name, record in KINDS.items() if isinstance(rows[0], record))
-    if kind != checked.kind:  # a first round that trains on other rows
-        options, loss = options_of_kind(kind, options), None
+    kind = next(
+        (checked.kind for row in rows if isinstance(row, KINDS[checked.kind])),
+        next(name for name, record in KINDS.items() if isinstance(rows[0], record)),  # a first round on other rows
+    )
+    rows = [row for row in rows if isinstance(row, KINDS[kind])]
+    options, loss = checked.options_for(kind, 1), checked.loss if kind == checked.kind else None
     with tempfile.TemporaryDirectory(prefix="selfimprove-trial-") as folder:
         path = Path(folder) / "rows.jsonl"
         wanted = max(STEPS * batch_rows(options) * processes(options), len(rows))

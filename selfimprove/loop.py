@@ -112,8 +112,8 @@ async def rounds(stages: Stages, collect_only: bool = False) -> None:
         await stages.assemble(run, heldout)
         if collect_only:
             return
-        policies[number] = await stages.learn(run)
-        run = run.at(number, policies[number], run.policy)
+        policies[number], models = await stages.learn(run)
+        run = run.at(number, policies[number], run.policy, models)
         drifted = await stages.measure(run, heldout)
         await stages.tell()
         if drifted:

@@ -44,8 +44,12 @@ TEXT_FILES = (
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
+    "value.json",
 )
 """What a model folder holds beside its weights that decides what it answers."""
+
+VALUE_HEAD = "value.json"
+"""Beside the weights of a value or reward model: {"loss": ...}, the loss that gave its head its meaning."""
 
 LARGEST_HEAD = 100 * 2**20
 """Bytes; the safetensors format itself allows no longer header."""
@@ -179,7 +183,9 @@ def adapter_digest(folder: Path) -> str:
     for key in ("target_modules", "modules_to_save"):  # sets, which peft writes in any order
         if isinstance(settings.get(key), list):
             settings[key] = sorted(settings[key])
-    return digest({"weights": file_digest(folder.expanduser() / ADAPTER_WEIGHTS), "settings": settings})
+    contents = {"weights": file_digest(folder.expanduser() / ADAPTER_WEIGHTS), "settings": settings}
+    head = folder.expanduser() / VALUE_HEAD
+    return digest({**contents, "head": file_digest(head)} if head.is_file() else contents)
 
 
 def adapter_settings(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from selfimprove.building.decontaminate import texts_against
 from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
+from selfimprove.engines.value import serving, train_options
 from selfimprove.errors import ConfigError, DataError
 from selfimprove.evaluation.watch import check_watch
 from selfimprove.evaluation.with_method import answer_of
@@ -18,7 +19,7 @@ from selfimprove.methods import configure, made_by
 from selfimprove.records import Prompt
 from selfimprove.reporting.push import check_push
 from selfimprove.sources import load_prompts, normalized_text
-from selfimprove.training.args import check_options
+from selfimprove.training.args import check_options, options_of_kind
 from selfimprove.verify import validate_gold
 from selfimprove.verify.asserts import shown
 
@@ -76,6 +77,17 @@ class Plan:
         """Return the trainer's options of a round: `train`, with `train_by_round` on top."""
         return {**self.recipe.train, **self.recipe.train_by_round.get(round, {})}
 
+    def options_for(self, kind: str, round: int) -> dict[str, Any]:
+        """Return the trainer's options of a round for rows of a kind.
+
+        Where it is not the method's own kind, what is for the method's rows alone is left out; for value and reward
+        models the recipe's `value` section goes on top.
+        """
+        options = self.train_options(round)
+        if kind != self.kind:
+            options = options_of_kind(kind, options)
+        return {**options, **train_options(self.recipe.value)} if kind in ("steps", "reward") else options
+
     def lines(self) -> list[str]:
         """Return the plan in words, one stage a line."""
         recipe = self.recipe
@@ -87,6 +99,8 @@ class Plan:
             f"prompts   {recipe.prompts}, {count} each round",
             f"held out  {recipe.heldout or 'nothing: no accuracy will be measured'}",
         ]
+        if recipe.value:
+            lines.append(f"value     {recipe.value}")
         lines += [f"round {r}   collect, learn {self.train_options(r)}, evaluate" for r in range(1, recipe.rounds + 1)]
         return lines
 
@@ -110,6 +124,9 @@ def plan(recipe: Recipe, where: str = "recipe", folder: Path | None = None) -> P
         raise ConfigError(f"{where}: train_by_round names round {unknown[0]}; rounds count from 1")
     for number in {1, *recipe.train_by_round}:
         check_options(checked.kind, checked.train_options(number), where, checked.loss)
+    serving(recipe.value, where)
+    if recipe.value:
+        check_options("steps", train_options(recipe.value), where, section="value")
     return checked
 
 

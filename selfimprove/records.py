@@ -186,7 +186,8 @@ class Pair(Row):
     """A preference row: the same conversation with a chosen and a rejected completion.
 
     `smoothing` is the probability that the two are the wrong way round; where it is given it replaces
-    train.label_smoothing for the row.
+    train.label_smoothing for the row. A side without its end (`chosen_end`, `rejected_end`) is only the beginning of an
+    answer, such as one step of it: its end of turn is not trained.
     """
 
     id: str
@@ -196,6 +197,8 @@ class Pair(Row):
     margin: float | None = None
     weight: float = 1.0
     smoothing: float | None = None
+    chosen_end: bool = True
+    rejected_end: bool = True
     round: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -209,18 +212,21 @@ class Pair(Row):
 
 @dataclass(frozen=True, slots=True)
 class Steps(Row):
-    """A process-reward row: the steps of one answer, each with its label (1 good, 0 bad, or a value between)."""
+    """A process-reward row: the steps of one answer, each with its label (1 good, 0 bad, or a value from -1 to 1).
+
+    The steps joined are the answer, so a step carries its own line break. A label of None is not trained on.
+    """
 
     id: str
     prompt: Messages
     steps: tuple[str, ...]
-    labels: tuple[float, ...]
+    labels: tuple[float | None, ...]
     round: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, prompt: Prompt, steps: Sequence[str], labels: Sequence[float], *, tag: str = "", **values: Any
+        cls, prompt: Prompt, steps: Sequence[str], labels: Sequence[float | None], *, tag: str = "", **values: Any
     ) -> "Steps":
         """Return the row for one labelled answer; raises DataError where steps and labels differ in number."""
         if len(steps) != len(labels):
@@ -239,6 +245,14 @@ class Skip(Row):
 
 KINDS: dict[str, type[Row]] = {"sft": Example, "pairs": Pair, "steps": Steps}
 """What a method can make (its `MAKES`), and the record that stands for it."""
+
+
+_OWN_COLUMN = {"sft": "completion", "pairs": "chosen", "steps": "steps"}
+
+
+def kind_of(row: Mapping[str, Any]) -> str | None:
+    """Return the kind (sft, pairs, steps) of a plain row by the column that only it has, None where it is none."""
+    return next((kind for kind, column in _OWN_COLUMN.items() if column in row), None)
 
 
 def _row_id(prompt: Prompt, tag: str) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import random
 import statistics
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 from selfimprove import runtime
 from selfimprove.config import Recipe, digest
 from selfimprove.engines.base import Engine, Generate, Policy, Score, Usage
-from selfimprove.errors import TrainError
+from selfimprove.engines.value import ValueModel, scripted_value
+from selfimprove.errors import ConfigError, TrainError
 from selfimprove.judges import open_judge
 from selfimprove.judges.encoder import MINILM, Vector, open_encoder, packed, scripted_vector, unpacked
 from selfimprove.ledger import Ledger
-from selfimprove.records import Messages, Prompt, Sample, Scored, Verdict
+from selfimprove.records import Messages, Prompt, Row, Sample, Scored, Verdict
 from selfimprove.store import Lookup, Rows
 from selfimprove.verify import Verifiers
 from selfimprove.verify.sandbox import Limits, Outcome, Program, limits_of
@@ -71,7 +72,8 @@ class Run:
 
     `policy` is the model at the start of this round, `previous` the one a round earlier (the base in round
     1) and `base` the model the run began with; any of them can be given to any request. `policies` holds
-    {round: the policy at its end} of the rounds so far, 0 being the base. In a trial, `enough` is the number of
+    {round: the policy at its end} of the rounds so far, 0 being the base; `models` what else was trained before this
+    round, by name ("value": the value model), empty before the first. In a trial, `enough` is the number of
     prompts that are looked at: a method that writes prompts of its own need not write more.
     """
 
@@ -87,6 +89,8 @@ class Run:
     trainer: Train | None = None
     lookups: dict[int, Lookup] = field(default_factory=dict)
     policies: Mapping[int, Policy] = field(default_factory=dict)
+    models: Mapping[str, Policy] = field(default_factory=dict)
+    values: ValueModel | None = None
     enough: int | None = None
 
     async def sample(
@@ -212,6 +216,46 @@ class Run:
             await self.ledger.answer(key, ask, kind="embed", prompt=prompt.id, purpose="embed", request=asked)
         )
 
+    async def value(
+        self, prompt: Prompt, text: str, *, model: Policy | None = None, messages: Messages | None = None
+    ) -> float | None:
+        """Return what a value model says of the beginning of an answer ("" before the first step).
+
+        `model` is by default the newest value model, `models["value"]`. The value is in the scale of the labels that
+        it was trained on, not clipped; None where it failed, which is counted. The scripted engine stands in for any
+        value model: it gives the value that the prompt's meta names ({"values": {text: value}}), else one in [0, 1]
+        by hash. Raises ConfigError where there is no value model yet.
+        """
+        runtime.count("value")
+        model, messages = model or self.models.get("value"), messages or prompt.messages
+        identity = ""
+        if scripted := self.engine.engine.name == "scripted":
+            identity = digest([self.engine.engine.identity, scripted_value(model, prompt, messages, text)])
+        elif model is None or self.values is None:
+            raise ConfigError(
+                f"round {self.round} has no value model yet: train one in learn (run.train('steps', ...)), or name a "
+                "trained one as value.model in the recipe"
+            )
+        else:
+            identity = self.values.identity
+
+        async def ask() -> tuple[Any, bool]:
+            if scripted:
+                found = scripted_value(model, prompt, messages, text)
+                value, error = found, "a scripted failure" if found is None else None
+            else:
+                assert model is not None and self.values is not None
+                value, error = await self.values.value(model, messages, text)
+            return {"value": value, "error": error}, error is None
+
+        asked = {"policy": model.digest if model else "", "messages": [dict(m) for m in messages], "text": text}
+        answer = await self.ledger.answer(
+            digest(["value", identity, asked]), ask, kind="value", prompt=prompt.id, purpose="value", request=asked
+        )
+        if answer["value"] is None:
+            runtime.count("value_failed")
+        return answer["value"]
+
     async def judge(self, prompt: Prompt, text: str) -> Verdict:
         """Return what the recipe's judge says of an answer; its score is None where it failed.
 
@@ -229,13 +273,18 @@ class Run:
         """Add a value to the mean `name` that the round reports."""
         runtime.measure(name, value)
 
+    def keep(self, name: str, row: dict[str, Any]) -> None:
+        """Write what a method wants to show of a prompt (a search tree) to `name`.jsonl beside the round's rows."""
+        runtime.keep(name, row)
+
     def rng(self, prompt: Prompt, purpose: str = "", path: str = "") -> random.Random:
         """Return a random generator that depends on run seed, prompt, purpose and path only."""
         return random.Random(derive_seed(self.recipe.seed, prompt.id, path, f"rng:{purpose}", 0))
 
-    def at(self, round: int, policy: Policy, previous: Policy) -> "Run":
-        """Return the run as a later round sees it."""
-        return replace(self, round=round, policy=policy, previous=previous)
+    def at(self, round: int, policy: Policy, previous: Policy, models: Mapping[str, Policy] | None = None) -> "Run":
+        """Return the run as a later round sees it; `models` are those that it has then, None: the same."""
+        models = self.models if models is None else models
+        return replace(self, round=round, policy=policy, previous=previous, models=models)
 
     def rows(self, round: int) -> Rows:
         """Return what a round made; raises DataError where it has made nothing yet."""
@@ -254,14 +303,28 @@ class Run:
                 return found
         return []
 
-    async def train(self, kind: str, rows: Rows, **options: Any) -> Policy:
-        """Train the policy of this round on rows of a kind (sft, pairs) and return the new one.
+    async def train(
+        self,
+        kind: str,
+        rows: Rows | Iterable[Row | Mapping[str, Any]],
+        *,
+        name: str | None = None,
+        start: Policy | None = None,
+        **options: Any,
+    ) -> Policy:
+        """Train a model on rows of a kind and return the new one.
 
-        `options` go over the recipe's `train` section. For `learn` only: raises TrainError elsewhere.
+        Kinds: sft and pairs (the policy), steps (a value model, MSE or BCE at the end of every labelled step), reward
+        (a reward model by Bradley-Terry on pairs). `name` tells the models of a run apart: "policy", "value" and
+        "reward" by kind; training goes on from the newest model of that name, or from `start`. What learn returns by
+        name ({"policy": ..., "value": ...}) is `models` of the next round. `rows` may be any rows, `rows.of(kind)`
+        those of one kind. `options` go over the recipe's `train` section, and `value` for steps and reward. For
+        `learn` only: raises TrainError elsewhere.
         """
         if self.trainer is None:
             raise TrainError("only a method's learn may train; collect and assemble cannot")
-        return await self.trainer(kind, rows, **options)
+        told = {key: value for key, value in (("name", name), ("start", start)) if value is not None}
+        return await self.trainer(kind, rows, **told, **options)
 
     def training_with(self, trainer: Train) -> "Run":
         """Return the run as `learn` sees it."""
@@ -287,8 +350,13 @@ def _judge(section: str) -> Any:
 
 
 def request_row(request: Generate | Score) -> dict[str, Any]:
-    """Return a request as plain JSON types; its policy is named by digest alone, wherever its files lie."""
+    """Return a request as plain JSON types; its policy is named by digest alone, wherever its files lie.
+
+    `keep_stop` is left out where it is not set, so that ledgers written before it was there answer still.
+    """
     row: dict[str, Any] = {name: getattr(request, name) for name in request.__slots__ if name != "policy"}
+    if not row.get("keep_stop"):
+        row.pop("keep_stop", None)
     row["policy"] = request.policy.digest
     return {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()}
 

@@ -17,12 +17,18 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.records import Prompt, Row, Skip
 
 _measured: contextvars.ContextVar[list[tuple[str, float]]] = contextvars.ContextVar("measured")
+_kept: contextvars.ContextVar[list[tuple[str, dict[str, Any]]]] = contextvars.ContextVar("kept")
 _counted: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("counted", default=None)
 
 
 def measure(name: str, value: float) -> None:
     """Add a value to the running mean `name` of the stage; call it from within a driven coroutine."""
     _measured.get().append((name, value))
+
+
+def keep(name: str, row: dict[str, Any]) -> None:
+    """Write a row of plain JSON types to the stage's file `name`, beside its rows; from within a driven coroutine."""
+    _kept.get().append((name, row))
 
 
 def count(name: str, number: int = 1) -> None:
@@ -34,12 +40,13 @@ def count(name: str, number: int = 1) -> None:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one prompt gave: rows and skips, the values it measured, and what it asked for, by kind."""
+    """What one prompt gave: rows and skips, the values it measured, what it asked for by kind, and what it kept."""
 
     prompt: Prompt
     rows: list[Row]
     measured: list[tuple[str, float]] = field(default_factory=list)
     asked: dict[str, int] = field(default_factory=dict)
+    kept: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 async def drive(
@@ -109,6 +116,8 @@ async def proposed(method: Any, config: Any, run: Any, prompts: Iterable[Prompt]
 async def _collect_one(prompt: Prompt, collect: Callable[[Prompt], Awaitable[list[Row]]], on_failure: str) -> Outcome:
     measured: list[tuple[str, float]] = []
     asked: dict[str, int] = {}
+    kept: list[tuple[str, dict[str, Any]]] = []
+    _kept.set(kept)
     _measured.set(measured)  # a task has its own context, so this reaches only what this prompt calls
     _counted.set(asked)
     try:
@@ -120,9 +129,9 @@ async def _collect_one(prompt: Prompt, collect: Callable[[Prompt], Awaitable[lis
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
             crashed = Skip(prompt.id, "crashed", f"{type(error).__name__}: {error} ({where})")
-            return Outcome(prompt, [crashed], measured, asked)
+            return Outcome(prompt, [crashed], measured, asked, kept)
         error.add_note(f"while collecting prompt {prompt.id!r}")
         raise
     if not rows:
         rows = [Skip(prompt.id, "no_rows", "the method returned neither a row nor a reason")]
-    return Outcome(prompt, rows, measured, asked)
+    return Outcome(prompt, rows, measured, asked, kept)

@@ -6,7 +6,6 @@ whatever had been asked before.
 
 import asyncio
 import shutil
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -18,6 +17,7 @@ from selfimprove.building.hygiene import clean
 from selfimprove.config import Hygiene
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
+from selfimprove.engines.value import ValueModel, first_models, serving
 from selfimprove.errors import EngineError, JudgeError, TrainError
 from selfimprove.evaluation.audit import CALIBRATION, audit, broken, read_pairs
 from selfimprove.evaluation.heldout import measure_policy
@@ -25,8 +25,18 @@ from selfimprove.evaluation.watch import broken_limits, watch_policy
 from selfimprove.evaluation.with_method import answer_of
 from selfimprove.files import read_jsonl
 from selfimprove.judges import FIGURES, limits_of, open_judge
+from selfimprove.learned import (
+    GIVEN,
+    folder_of,
+    models_of_round,
+    name_of,
+    place_of,
+    policy_of_round,
+    run_in_thread,
+    written,
+)
 from selfimprove.ledger import Ledger
-from selfimprove.models import export_merged, policy_of
+from selfimprove.models import export_merged, model_folder, policy_of
 from selfimprove.plan import Plan
 from selfimprove.progress import Progress
 from selfimprove.records import Prompt, Skip
@@ -38,14 +48,35 @@ from selfimprove.run import EngineOnDemand, Run, measures
 from selfimprove.runtime import Outcome, drive, proposed
 from selfimprove.spending import Meter, devices
 from selfimprove.store import Rows, RowWriter, Store
-from selfimprove.training.args import options_of_kind
-from selfimprove.training.job import Job, Result
-from selfimprove.training.launch import run_job
+from selfimprove.training.job import Job
 from selfimprove.verify import Verifiers
 
 
 class DriftStop(Exception):
     """The watch ends the run; says why, and how to go on."""
+
+
+class Gathered:
+    """What a collection has so far: rows on their way to disk, what was measured and asked, a skip of each reason."""
+
+    def __init__(self, writer: RowWriter) -> None:
+        """Start with nothing but a place to write to."""
+        self.writer = writer
+        self.measured: dict[str, list[float]] = defaultdict(list)
+        self.asked: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def take(self, outcome: Outcome) -> None:
+        """Add what one prompt gave."""
+        for row in outcome.rows:
+            self.writer.write(row)
+            if isinstance(row, Skip):
+                self.examples.setdefault(row.reason, f"{row.id}: {row.detail}")
+        for name, value in outcome.measured:
+            self.measured[name].append(value)
+        for name, row in outcome.kept:
+            self.writer.keep(name, row)
+        self.asked.update(outcome.asked)
 
 
 class Stages:
@@ -56,6 +87,7 @@ class Stages:
         self.plan, self.recipe, self.store, self.say = checked, checked.recipe, store, say
         self.ledger = Ledger(self.recipe.ledger or store.folder / "ledger.sqlite")
         self.engine = EngineOnDemand(open_engine(self.recipe.engine))
+        self.values = ValueModel(serving(self.recipe.value, checked.where))
         self.verifiers = Verifiers(self.recipe.sandbox)
         price = self.recipe.gpu_hour_price
         self.meter = Meter(
@@ -68,7 +100,10 @@ class Stages:
 
     def run(self, base: Policy) -> Run:
         """Return the run as the start model's evaluation sees it."""
-        return Run(self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, stored=self.store.rows)
+        return Run(
+            self.recipe, 0, base, base, base, self.engine, self.ledger, self.verifiers, stored=self.store.rows,
+            models=first_models(self.recipe.value), values=self.values,
+        )  # fmt: skip
 
     async def trust_judge(self, run: Run) -> None:
         """Audit the recipe's judge where the recipe limits what it may get wrong; raises JudgeError where it does."""
@@ -91,6 +126,7 @@ class Stages:
     async def close(self) -> None:
         """Stop the engine and the verifiers, and close the ledger."""
         await self.engine.close()
+        await self.values.close()
         self.verifiers.close()
         self.ledger.close()
 
@@ -99,27 +135,15 @@ class Stages:
         marker = self.store.marker(run.round, "collect")
         if marker is not None:
             return marker["prompts"]
-        writer = RowWriter(self.store.stage_folder(run.round, "collect"), self.recipe.collect.shard_rows)
-        measured: dict[str, list[float]] = defaultdict(list)
-        asked: Counter[str] = Counter()
-        examples: dict[str, str] = {}
+        found = Gathered(RowWriter(self.store.stage_folder(run.round, "collect"), self.recipe.collect.shard_rows))
         count = min(total, self.recipe.prompts_per_round or total)
         with (
             self.meter.stage(run.round, "collect"),
             Progress(f"round {run.round} collect", count, lambda: self.engine.usage.tokens) as progress,
         ):
 
-            def keep(outcome: Outcome) -> None:
-                for row in outcome.rows:
-                    writer.write(row)
-                    if isinstance(row, Skip):
-                        examples.setdefault(row.reason, f"{row.id}: {row.detail}")
-                for name, value in outcome.measured:
-                    measured[name].append(value)
-                asked.update(outcome.asked)
-
             def emit(outcome: Outcome) -> None:
-                keep(outcome)
+                found.take(outcome)
                 skips = sum(isinstance(row, Skip) for row in outcome.rows)
                 progress.advance(len(outcome.rows) - skips, skips)
                 self.meter.check()
@@ -131,7 +155,7 @@ class Stages:
                 prompts: Iterable[Prompt] = self.plan.prompts(run.round)
                 if hasattr(self.plan.method, "propose"):
                     prompts, refused = await proposed(self.plan.method, self.plan.config, run, prompts)
-                    keep(refused)
+                    found.take(refused)
                     progress.total = len(prompts) + len(refused.rows)
                     for _ in refused.rows:
                         progress.advance(0, 1)
@@ -142,17 +166,20 @@ class Stages:
                     window=self.recipe.collect.window,
                     on_failure=self.recipe.collect.on_failure,
                 )
-        files = writer.close()
+        files = found.writer.close()
+        asked, why = found.asked, "; ".join(found.examples.values())
         if asked["samples"] and asked["failed"] == asked["samples"]:  # a finished stage would not be asked again
             raise EngineError(
-                f"round {run.round}: all {asked['samples']} answers failed ({'; '.join(examples.values())}); "
-                "nothing was finished: mend the engine or the prompts, and run the same command"
+                f"round {run.round}: all {asked['samples']} answers failed ({why}); nothing was finished: mend the "
+                "engine or the prompts, and run the same command"
             )
         self.store.finish(
-            run.round, "collect", files, prompts=progress.items, rows=writer.rows, skips=writer.skips,
-            asked=dict(sorted(asked.items())), **measures(measured), policy=run.policy.digest,
+            run.round, "collect", files, prompts=progress.items, rows=found.writer.rows, skips=found.writer.skips,
+            asked=dict(sorted(found.asked.items())), **measures(found.measured), policy=run.policy.digest,
         )  # fmt: skip
-        self.say(f"round {run.round}: {writer.rows} rows from {progress.items} prompts; {skipped(writer.skips)}")
+        self.say(
+            f"round {run.round}: {found.writer.rows} rows from {progress.items} prompts; {skipped(found.writer.skips)}"
+        )
         return progress.items
 
     async def assemble(self, run: Run, heldout: dict[str, list[Prompt]]) -> None:
@@ -192,68 +219,95 @@ class Stages:
             taken = (Skip.from_row(row) for file in files if file.name == "skips.jsonl" for row in read_jsonl(file))
         return chain(taken, clean(rows, self.recipe.hygiene, self.plan.against(heldout)))
 
-    async def learn(self, run: Run) -> Policy:
-        """Train on the round's rows and return the new policy; without rows the policy stays."""
+    async def learn(self, run: Run) -> tuple[Policy, dict[str, Policy]]:
+        """Train on the round's rows; return the new policy and the other models by name, as the next round sees them.
+
+        Without rows, and where a method's learn does not name them, they stay as they are.
+        """
         marker = self.store.marker(run.round, "learn")
         if marker is None:
             rows = self.store.rows(run.round)
             if not len(rows):
                 self.say(f"round {run.round}: no rows to train on; the policy stays as it is")
-                marker = self.store.finish(run.round, "learn", adapter=run.policy.adapter, model=None, metrics={})
+                marker = self._learned(run, {})
             else:
                 run = run.training_with(lambda kind, data, **options: self.train(run, kind, data, **options))
-                learn = getattr(self.plan.method, "learn", None)
                 with self.meter.stage(run.round, "learn"):
                     await self.engine.sleep()
+                    await self.values.sleep()
                     try:
-                        policy = await (
-                            learn(self.plan.config, run, rows) if learn else run.train(self.plan.kind, rows)
-                        )
+                        learned = await self._learn(run, rows)
                     finally:
                         await self.engine.wake()
-                marker = self.store.marker(run.round, "learn") or self._learned(run, policy)
-        return policy_of_round(self.store, marker, run.policy)
+                marker = self.store.marker(run.round, "learn") or self._learned(run, learned)
+        return policy_of_round(self.store, marker, run.policy), models_of_round(self.store, marker, run.base)
 
-    async def train(self, run: Run, kind: str, rows: Rows, **options: Any) -> Policy:
-        """Train the policy on rows of a kind in a subprocess, and return what came out.
+    async def _learn(self, run: Run, rows: Rows) -> Mapping[str, Policy]:
+        """Return {name: model} of what the method's learn trains, or what its kind of rows stands for."""
+        learn = getattr(self.plan.method, "learn", None)
+        if learn is None:
+            return {name_of(self.plan.kind): await run.train(self.plan.kind, rows)}
+        learned = await learn(self.plan.config, run, rows)
+        return learned if isinstance(learned, Mapping) else {"policy": learned}
+
+    async def train(
+        self,
+        run: Run,
+        kind: str,
+        rows: Rows | Iterable[Any],
+        *,
+        name: str | None = None,
+        start: Policy | None = None,
+        **options: Any,
+    ) -> Policy:
+        """Train the policy, or the model of another name, on rows of a kind in a subprocess; return what came out.
 
         Where the kind is not the method's own, options and loss that are for the method's own rows are left out.
         """
-        train, loss = self.plan.train_options(run.round), self.plan.loss
-        if kind != self.plan.kind:
-            train, loss = options_of_kind(kind, train), None
+        name = name or name_of(kind)
+        output = folder_of(self.store.stage_folder(run.round, "learn"), name)
+        start = start or (run.policy if name == "policy" else run.models.get(name)) or self._first_of(run)
+        files = rows.files if isinstance(rows, Rows) and rows.kind is None else written(rows, output / GIVEN)
+        loss = self.plan.loss if kind == self.plan.kind else None
         job = Job(
             kind=kind,
-            rows=tuple(str(file) for file in rows.files),
-            policy_base=run.policy.base,
-            policy_adapter=run.policy.adapter,
-            output=str(self.store.stage_folder(run.round, "learn")),
-            options={**train, **options},
+            rows=tuple(str(file) for file in files),
+            policy_base=start.base,
+            policy_adapter=start.adapter,
+            output=str(output),
+            options={**self.plan.options_for(kind, run.round), **options},
             seed=self.recipe.seed + run.round,
             loss=loss,
             recipe=self.plan.where,
         )
-        self.say(f"round {run.round}: training on {len(rows)} rows")
+        what = "" if name == "policy" else f" the {name} model"
+        self.say(f"round {run.round}: training{what} on {len(Rows(tuple(files)))} rows")
+        told = {"round": run.round} if name == "policy" else {"round": run.round, "model": name}
+        begun, ended = ("train", "trained") if name == "policy" else ("train_model", "trained_model")
         try:
-            result = await run_in_thread(
-                job, lambda event: self.store.event("train", round=run.round, **event), self.meter.spent
-            )
+            result = await run_in_thread(job, lambda event: self.store.event(begun, **told, **event), self.meter.spent)
         except TrainError:
             self.meter.check()  # a training that was ended at the budget's end is no failure
             raise
-        self.store.event("trained", round=run.round, steps=result.steps, seconds=result.seconds, **result.metrics)
-        return policy_of(result.model or run.policy.base, result.adapter)
+        self.store.event(ended, **told, steps=result.steps, seconds=result.seconds, **result.metrics)
+        return policy_of(result.model or start.base, result.adapter)
 
-    def _learned(self, run: Run, policy: Policy) -> dict[str, Any]:
-        adapter = policy.adapter and self._relative(policy.adapter)
-        model = None if policy.base == run.policy.base else self._relative(policy.base)
-        return self.store.finish(run.round, "learn", adapter=adapter, model=model, policy=policy.digest)
+    def _first_of(self, run: Run) -> Policy:
+        """Return what the first model beside the policy is trained from: the recipe's value.model, or the base."""
+        named = self.recipe.value.get("model")
+        return policy_of(str(model_folder(named))) if named else run.base
 
-    def _relative(self, path: str) -> str:
-        """Paths inside the run folder are kept relative to it, so that the folder can be moved."""
-        folder = self.store.folder.resolve()
-        resolved = Path(path).resolve()
-        return str(resolved.relative_to(folder)) if resolved.is_relative_to(folder) else str(resolved)
+    def _learned(self, run: Run, learned: Mapping[str, Policy], **values: Any) -> dict[str, Any]:
+        """Write the learn marker: where the round's policy lies, and every other model that the run has now."""
+        folder = self.store.folder
+        models = {**run.models, **{name: model for name, model in learned.items() if name != "policy"}}
+        if models:
+            values["models"] = {name: place_of(model, run.base, folder) for name, model in sorted(models.items())}
+        if learned:
+            values |= place_of(learned.get("policy", run.policy), run.policy, folder)
+        else:  # nothing was trained
+            values |= {"adapter": place_of(run.policy, run.policy, folder)["adapter"], "model": None, "metrics": {}}
+        return self.store.finish(run.round, "learn", **values)
 
     async def measure(self, run: Run, heldout: dict[str, list[Prompt]]) -> bool:
         """Evaluate and watch the policy, and say what came out; return whether the watch wants to roll back.
@@ -318,24 +372,3 @@ def skipped(reasons: Mapping[str, int]) -> str:
     """Return `skipped: a 3, b 1`, or `none skipped`."""
     listed = ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items()))
     return f"skipped: {listed}" if listed else "skipped: none"
-
-
-def policy_of_round(store: Store, marker: Mapping[str, Any], before: Policy) -> Policy:
-    """Return the policy that a round's learn marker names; `before` is the one it was trained from."""
-    base = str(store.folder / marker["model"]) if marker["model"] else before.base
-    adapter = str(store.folder / marker["adapter"]) if marker["adapter"] else None
-    return policy_of(base, adapter)
-
-
-async def run_in_thread(
-    job: Job, on_event: Callable[[dict[str, Any]], None], stopped: Callable[[], bool] = lambda: False
-) -> Result:
-    """Train a job in its own process without blocking the loop; a cancelled training is ended before this returns."""
-    stop = threading.Event()
-    training = asyncio.create_task(asyncio.to_thread(run_job, job, None, on_event, lambda: stop.is_set() or stopped()))
-    try:
-        return await asyncio.shield(training)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait([training])
-        raise

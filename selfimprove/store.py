@@ -32,9 +32,9 @@ from filelock import FileLock, Timeout
 
 from selfimprove import __version__
 from selfimprove.config import Recipe, differing_keys, fill, may_change, read_mapping, to_plain
-from selfimprove.errors import ConfigError, DataError
+from selfimprove.errors import ConfigError, DataError, did_you_mean
 from selfimprove.files import file_digest, read_json, read_jsonl, to_line, write_json, write_text
-from selfimprove.records import Row, Skip
+from selfimprove.records import KINDS, Row, Skip, kind_of
 
 FORMAT = 1
 STAGES = ("collect", "assemble", "learn", "evaluate", "watch")
@@ -42,22 +42,38 @@ STAGES = ("collect", "assemble", "learn", "evaluate", "watch")
 
 @dataclass(frozen=True)
 class Rows:
-    """A data set on disk: JSONL shards in order. Iterates over plain rows; `+` puts two behind each other."""
+    """A data set on disk: JSONL shards in order. Iterates over plain rows; `+` puts two behind each other.
+
+    With a `kind` (see `of`) it holds only the rows of that kind.
+    """
 
     files: tuple[Path, ...] = ()
+    kind: str | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield one dict per line; raises DataError naming file and line where a line is torn."""
         for file in self.files:
-            yield from read_jsonl(file)
+            for row in read_jsonl(file):
+                if self.kind is None or kind_of(row) == self.kind:
+                    yield row
 
     def __len__(self) -> int:
-        """Return the number of lines."""
+        """Return the number of rows."""
+        if self.kind is not None:
+            return sum(1 for _ in self)
         return sum(1 for file in self.files for line in file.open("rb") if line.strip())
 
     def __add__(self, other: "Rows") -> "Rows":
-        """Return both data sets, this one first."""
-        return Rows(self.files + other.files)
+        """Return both data sets, this one first; raises DataError where only one of them is of one kind."""
+        if self.kind != other.kind:
+            raise DataError(f"rows of kind {self.kind} and {other.kind} cannot be put together; choose a kind last")
+        return Rows(self.files + other.files, self.kind)
+
+    def of(self, kind: str) -> "Rows":
+        """Return the rows of one kind (sft, pairs, steps) of a data set that holds several."""
+        if kind not in KINDS:
+            raise DataError(f"there are no rows of kind '{kind}'{did_you_mean(kind, KINDS)}")
+        return Rows(self.files, kind)
 
 
 class Lookup:
@@ -89,23 +105,20 @@ class RowWriter:
     def __init__(self, folder: Path, shard_rows: int = 10_000) -> None:
         """Start an empty data set in `folder`, removing what an unfinished stage had left there."""
         folder.mkdir(parents=True, exist_ok=True)
-        for old in [*folder.glob("rows-*.jsonl"), folder / "skips.jsonl"]:
-            old.unlink(missing_ok=True)
+        for old in folder.glob("*.jsonl"):
+            old.unlink()
         self.folder, self.shard_rows = folder, shard_rows
         self.rows = 0
         self.skips: dict[str, int] = {}
         self._files: list[Path] = []
         self._shard: Any = None
-        self._skip_file: Any = None
+        self._beside: dict[str, Any] = {}
 
     def write(self, row: Row | Mapping[str, Any]) -> None:
         """Append one row, or one Skip to skips.jsonl."""
         if isinstance(row, Skip):
             self.skips[row.reason] = self.skips.get(row.reason, 0) + 1
-            if self._skip_file is None:
-                self._skip_file = (self.folder / "skips.jsonl").open("w", encoding="utf-8")
-                self._files.append(self.folder / "skips.jsonl")
-            self._skip_file.write(to_line(row.to_row()))
+            self.keep("skips", row.to_row())
             return
         if self._shard is None or self.rows % self.shard_rows == 0:
             self._finish(self._shard)
@@ -115,12 +128,20 @@ class RowWriter:
         self._shard.write(to_line(row.to_row() if isinstance(row, Row) else row))
         self.rows += 1
 
+    def keep(self, name: str, row: Mapping[str, Any]) -> None:
+        """Append one row to the file `name`.jsonl, which is no part of the data set."""
+        if name not in self._beside:
+            path = self.folder / f"{name}.jsonl"
+            self._beside[name] = path.open("w", encoding="utf-8")
+            self._files.append(path)
+        self._beside[name].write(to_line(row))
+
     def close(self) -> list[Path]:
         """Make all files durable and return them, row shards first."""
-        self._finish(self._shard)
-        self._finish(self._skip_file)
-        self._shard = self._skip_file = None
-        return sorted(self._files)
+        for file in (self._shard, *self._beside.values()):
+            self._finish(file)
+        self._shard, self._beside = None, {}
+        return sorted(self._files, key=lambda file: (not file.name.startswith("rows-"), file))
 
     @staticmethod
     def _finish(file: Any) -> None:

@@ -100,6 +100,8 @@ async def _try_round(
             if round > 1 and engine.engine.name == "scripted":  # names are enough for three models, which cost most
                 now, before, start = (replace(policy, digest=f"trial-{age}") for age in ("now", "before", "start"))
             run = Run(checked.recipe, round, now, before, start, engine, ledger, verifiers, enough=PROMPTS)
+            if round > 1 and engine.engine.name == "scripted":
+                run = replace(run, models={"value": replace(policy, digest="trial-value")})
             seeds = [replace(checked.recipe, seed=checked.recipe.seed + i) for i in range(copies)]
             runs = [replace(run, recipe=recipe) for recipe in seeds]
             outcomes = await asyncio.gather(*(_collect(checked, run, prompts, answer) for run in runs))

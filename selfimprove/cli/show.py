@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from selfimprove.reporting.looking.filters import Filters
     from selfimprove.store import Store
 
-SHORT = {"rows": 5, "prompts": 20, "verdicts": 20, "why": 5}
+SHORT = {"rows": 5, "prompts": 20, "verdicts": 20, "why": 5, "tree": 30}
 """How many records of a view are printed where no --limit is given; of the others all are."""
 
 FITTING = {
@@ -21,6 +21,7 @@ FITTING = {
     "why": {"id", "contains", "reason", "where"},
     "samples": {"id", "contains", "correct", "where"},
     "verdicts": {"id", "contains", "correct", "where"},
+    "tree": {"id", "correct", "where"},
     "events": {"contains", "where"},
     "rounds": set(),
     "watch": set(),
@@ -35,6 +36,7 @@ Where = Annotated[
 
 def show(
     run: Annotated[Path, typer.Argument(help="a run folder")],
+    prompt: Annotated[str | None, typer.Argument(help="with --tree: the prompt whose search tree is drawn")] = None,
     rounds: Annotated[bool, typer.Option("--rounds", help="every measured round, with paired comparisons")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="the drift watch's figures, round by round")] = False,
     prompts: Annotated[bool, typer.Option("--prompts", help="prompts, and what became of each")] = False,
@@ -46,6 +48,8 @@ def show(
     ] = None,
     verdicts: Annotated[bool, typer.Option("--verdicts", help="graded answers: held-out items, then samples")] = False,
     events: Annotated[bool, typer.Option("--events", help="what happened, one event a line")] = False,
+    tree: Annotated[bool, typer.Option("--tree", help="search trees, one a line; with a prompt's id: drawn")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="with --tree: every node of a large tree")] = False,
     number: Annotated[int | None, typer.Option("--round", help="which round; default: the last with rows")] = None,
     id: Annotated[str | None, typer.Option("--id", metavar="PATTERN", help="only ids like 'train-00*'")] = None,
     contains: Annotated[str | None, typer.Option(help="only where a text holds this, in any case")] = None,
@@ -63,13 +67,18 @@ def show(
     filters = Filters(id, contains, reason, correct, tuple(map(Condition.parse, where or ())))
     wanted = {
         "rounds": rounds, "watch": watch, "prompts": prompts, "why": why, "skips": skips, "rows": rows,
-        "samples": samples is not None, "verdicts": verdicts, "events": events,
+        "samples": samples is not None, "verdicts": verdicts, "events": events, "tree": tree,
     }  # fmt: skip
     views = [name for name, on in wanted.items() if on] or implied(filters)
     refuse_unfit(views, filters)
+    refuse_without_tree(tree, prompt, everything, filters)
     for view in views or ["overview"]:
         count = limit if limit is not None else None if as_json else SHORT.get(view)
-        for line in lines_of(view, store, number, filters, samples or "", count or None, as_json):
+        if view == "tree":
+            lines = tree_lines(store, prompt, number, filters, count or None, everything, as_json)
+        else:
+            lines = lines_of(view, store, number, filters, samples or "", count or None, as_json)
+        for line in lines:
             typer.echo(line)
 
 
@@ -90,6 +99,37 @@ def refuse_unfit(views: list[str], filters: "Filters") -> None:
         for name in sorted(filters.given() - FITTING[view]):
             fit = ", ".join(f"--{other}" for other, known in FITTING.items() if name in known)
             raise ConfigError(f"{spelled.get(name, f'--{name}')} does not go with --{view}; it goes with {fit}")
+
+
+def refuse_without_tree(tree: bool, prompt: str | None, everything: bool, filters: "Filters") -> None:
+    """Raise ConfigError where a prompt or --all is given without what it belongs to."""
+    from selfimprove.errors import ConfigError
+
+    if prompt is not None and not tree:
+        raise ConfigError(f"'{prompt}' stands behind the run folder; only --tree takes a prompt there, see --help")
+    if everything and (not tree or prompt is None):
+        raise ConfigError("--all goes with one drawn tree: --tree PROMPT --all; for whole tables there is --limit 0")
+    if prompt is not None and filters.given():
+        raise ConfigError(
+            "filters go with the table of trees, not with one that is drawn; leave them or the prompt away"
+        )
+
+
+def tree_lines(
+    store: "Store",
+    prompt: str | None,
+    number: int | None,
+    filters: "Filters",
+    limit: int | None,
+    everything: bool,
+    as_json: bool,
+) -> Iterator[str]:
+    """Return the lines of the table of search trees, or of one prompt's trees drawn."""
+    from selfimprove.reporting.looking.tree_text import drawing, table_lines
+
+    if prompt is None:
+        return table_lines(store, number, filters, limit, as_json)
+    return drawing(store, prompt, number, everything, as_json)
 
 
 def lines_of(

@@ -21,7 +21,7 @@ def train(
     from selfimprove.plan import plan
     from selfimprove.training.data import read_rows
     from selfimprove.training.job import Job, refuse_another_result
-    from selfimprove.training.launch import SCRIPTS, run_job
+    from selfimprove.training.launch import run_job
 
     if not rows:
         raise ConfigError("--rows is missing: name the JSONL file that `selfimprove build` wrote")
@@ -31,15 +31,13 @@ def train(
     path = find_recipe(recipe)
     read = read_recipe(path, overrides or [])
     checked = plan(read, str(path), path.parent)
-    if checked.kind not in SCRIPTS:
-        raise ConfigError(f"{path}: the method makes '{checked.kind}', which no trainer here takes; use your own")
     job = Job(
         kind=checked.kind,
         rows=tuple(str(path) for path in rows),
-        policy_base=str(model_folder(read.model)),
+        policy_base=str(model_folder((checked.kind == "steps" and read.value.get("model")) or read.model)),
         policy_adapter=str(adapter) if adapter else None,
         output=str(output),
-        options=checked.train_options(1),
+        options=checked.options_for(checked.kind, 1),
         seed=read.seed + 1,
         loss=checked.loss,
         recipe=str(path),

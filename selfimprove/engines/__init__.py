@@ -20,7 +20,7 @@ from selfimprove.files import load_python
 def engine_names() -> list[str]:
     """Return the names of the engines that ship with the package."""
     files = Path(__file__).parent.glob("*.py")
-    return sorted(file.stem for file in files if not file.stem.startswith("_") and file.stem != "base")
+    return sorted(file.stem for file in files if not file.stem.startswith("_") and file.stem not in ("base", "value"))
 
 
 def open_engine(section: Mapping[str, Any], where: str = "engine") -> Engine:

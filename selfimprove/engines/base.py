@@ -33,7 +33,8 @@ class Generate:
     last message is the assistant's, it is continued (no end of turn is rendered) and the answer
     holds only what is new. `seed` is for the first answer; answer i uses seed + i. `choices` asks for one
     of the labels and fills `Sample.choices` with their log-probs; at most one of `choices`, `json_schema`
-    and `regex` may be set. `logprobs` fills `Sample.token_logprobs`.
+    and `regex` may be set. `logprobs` fills `Sample.token_logprobs`. `keep_stop` leaves the stop string that ended an
+    answer at its end: a step that ends in it is to be continued, one that does not ended the answer (or was cut).
     """
 
     policy: Policy
@@ -50,6 +51,7 @@ class Generate:
     choices: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | None = None
     regex: str | None = None
+    keep_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,9 +170,10 @@ class ScriptedEngine:
             problem = f"no scripted answer for the prompt {request.messages[-1]['content'][:60]!r}"
             return Sample("", finish="error", error=problem, index=index)
         finish = "stop"
-        cuts = [at for at in (text.find(stop) for stop in request.stop if stop) if at >= 0]
+        cuts = [(text.find(stop), stop) for stop in request.stop if stop in text]
         if cuts:
-            text = text[: min(cuts)]
+            at, stop = min(cuts)
+            text = text[: at + len(stop) if request.keep_stop else at]
         tokens = _TOKEN.findall(text)
         if self.config.cut and not request.regex and not request.json_schema:
             random = _script.spread("cut", text, seed)

@@ -201,6 +201,8 @@ class Server:
         return samples
 
     async def _chat(self, request: Generate, model: str) -> list[Sample]:
+        if request.keep_stop and not self.vllm:
+            return failed(request, "only a vLLM server tells at which stop string an answer ended; use one for steps")
         body = chat_body(request, model, vllm=self.vllm, extra=self.config.extra_body)
         plain = is_plain_text(request.messages)
         answer = await self.link.post(*(("completions", text_body(body)) if plain else ("chat/completions", body)))

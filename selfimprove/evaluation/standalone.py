@@ -6,6 +6,7 @@ from typing import Any
 from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
+from selfimprove.engines.value import ValueModel, first_models, serving
 from selfimprove.errors import DataError
 from selfimprove.evaluation.heldout import measure_policy, read_items, scores
 from selfimprove.evaluation.report import Comparison, compare
@@ -38,13 +39,16 @@ async def evaluate_policy(
         return marker
     ledger = Ledger(recipe.ledger or store.folder / "ledger.sqlite")
     engine = EngineOnDemand(open_engine(recipe.engine))
+    values = ValueModel(serving(recipe.value))
     verifiers = Verifiers(recipe.sandbox)
     try:
         base = policy_of(policy.base) if policy.adapter else policy
-        run = Run(recipe, 0, policy, base, base, engine, ledger, verifiers)
+        models = first_models(recipe.value)
+        run = Run(recipe, 0, policy, base, base, engine, ledger, verifiers, models=models, values=values)
         return await measure_policy(run, heldout, store, answer=answer)
     finally:
         await engine.close()
+        await values.close()
         verifiers.close()
         ledger.close()
 

@@ -27,6 +27,7 @@ from selfimprove.reporting.page.drift import read_drift, value_of
 from selfimprove.reporting.page.examples import read_rows
 from selfimprove.reporting.page.history import kind_of, read_history, state_sentence
 from selfimprove.reporting.page.provenance import commands, facts, method_card, policies, read_spending
+from selfimprove.reporting.page.trees import read_trees
 from selfimprove.reporting.papers import papers
 from selfimprove.reporting.redaction import without_secrets
 from selfimprove.reporting.show import open_run
@@ -47,6 +48,7 @@ class Limits:
     rows: int = 40  # example rows of all rounds together, at most 3 a round
     skips: int = 2  # examples of each reason
     characters: int = 1_500  # of a text that is quoted
+    nodes: int = 60  # of each search tree that is shown
     preview: int = 12_000  # characters of a token preview, of all rounds together five times as many
 
     def smaller(self) -> "Limits":
@@ -131,6 +133,7 @@ def gather(store: Store, limits: Limits) -> dict[str, Any]:
         "changes": _changes(store, recipe, measurements, limits),
         "previews": _previews(store, told, limits),
         "rows": _rows(store, told, limits),
+        "trees": read_trees(store, told, limits.nodes, max(1, limits.characters // 3)),
         "spending": read_spending(store, rounds),
         "facts": facts(store, recipe),
         "policies": policies(store, rounds),

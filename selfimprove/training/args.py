@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from selfimprove.engines.parts.value_head import LOSSES
 from selfimprove.errors import ConfigError, TrainError, did_you_mean, missing_package
 from selfimprove.training.objective import read_objective
 from selfimprove.training.trackers import check_trackers, names_of, tracker_names, tracking_environment
@@ -26,8 +27,15 @@ OWN = {
     "resume": "go on from the last complete checkpoint of an interrupted training; true by default",
     "objective": "over all rows of a group: mle_aug, mml, beta_mml, or a mapping; null: each row alone",
     "loss_options": "options of a loss that has a trainer of its own, see training/trainers.py",
+    "value_loss": "of a value model: mse, or bce (the value is then the logistic function of the head's output)",
 }
 """Options of ours beside TRL's."""
+
+HEADS = ("steps", "reward")
+"""Kinds of training whose model has a scalar head: value models and reward models."""
+
+HEAD_ONLY, NOT_OF_HEADS = ("value_loss",), ("objective", "loss_options")
+"""Options of ours that only models with a head have, and those that they do not have."""
 
 DECIDED = {
     "output_dir": "the run folder holds the output",
@@ -83,6 +91,8 @@ kernel, whose backward is slow on CPUs; on long rows plain attention would keep 
 SOURCES = {
     "sft": (("trl", "trainer/sft_config.py", "SFTConfig"),),
     "pairs": (("trl", "trainer/dpo_config.py", "DPOConfig"),),
+    "steps": (("trl", "trainer/reward_config.py", "RewardConfig"),),
+    "reward": (("trl", "trainer/reward_config.py", "RewardConfig"),),
 }
 COMMON_SOURCES = (
     ("trl", "trainer/base_config.py", "_BaseConfig"),
@@ -96,33 +106,39 @@ LORA_SHORT = {"alpha": "lora_alpha", "dropout": "lora_dropout"}
 PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "dict": dict, "list": list}
 
 
-def check_options(kind: str, options: Mapping[str, Any], where: str, loss: str | None = None) -> None:
+def check_options(
+    kind: str, options: Mapping[str, Any], where: str, loss: str | None = None, section: str = "train"
+) -> None:
     """Refuse, without importing torch, a `train` section that training would refuse; `loss` is the method's LOSS.
 
-    Raises ConfigError naming the recipe for an unknown option, one that is decided elsewhere, or a value of the
-    wrong type.
+    `section` is the recipe's section that holds the options. Raises ConfigError naming the recipe for an unknown
+    option, one that is decided elsewhere, or a value of the wrong type.
     """
-    if kind not in SOURCES and not options:
-        return  # such rows are for a trainer of the user's own; what the round trains is said by the method's learn
-    if kind not in SOURCES:
-        raise ConfigError(f"{where}: the method makes '{kind}', which cannot be trained; known: {', '.join(SOURCES)}")
     known = known_options(kind)
-    allowed = {*known, *OWN} - {*DECIDED}
+    own = {*OWN} - {*(NOT_OF_HEADS if kind in HEADS else HEAD_ONLY)}
+    allowed = {*known, *own} - {*DECIDED}
     for name, value in options.items():
         if name in DECIDED:
-            raise ConfigError(f"{where}: train.{name} cannot be set: {DECIDED[name]}")
-        if name not in known and name not in OWN:
-            raise ConfigError(f"{where}: train has no option '{name}'{did_you_mean(name, allowed)}")
+            raise ConfigError(f"{where}: {section}.{name} cannot be set: {DECIDED[name]}")
+        if name not in known and name not in own:
+            hint = did_you_mean(name, allowed)
+            if name in HEAD_ONLY:
+                hint = "; it is for value models (rows of kind steps): write it into the value section"
+            raise ConfigError(f"{where}: {section} has no option '{name}'{hint}")
         if name not in OWN:
-            _check_type(f"{where}: train.{name}", value, known[name])
+            _check_type(f"{where}: {section}.{name}", value, known[name])
+    if kind == "steps" and options.get("center_rewards_coefficient") is not None:
+        raise ConfigError(f"{where}: {section}.center_rewards_coefficient is for pairs of a reward model; take it out")
+    if options.get("value_loss", "mse") not in LOSSES:
+        raise ConfigError(f"{where}: {section}.value_loss is {options['value_loss']!r}; allowed: {', '.join(LOSSES)}")
     _check_objective(kind, options, where)
     own_options(own_loss(kind, options, loss, f"{where}: train"), options, f"{where}: train")
-    _check_lora(options.get("lora"), where)
-    check_trackers(options.get("report_to"), f"{where}: train.report_to")
+    _check_lora(options.get("lora"), f"{where}: {section}.lora")
+    check_trackers(options.get("report_to"), f"{where}: {section}.report_to")
     if options.get("dtype", "auto") not in ("auto", "bfloat16", "float32"):
-        raise ConfigError(f"{where}: train.dtype is {options['dtype']!r}; allowed: auto, bfloat16, float32")
+        raise ConfigError(f"{where}: {section}.dtype is {options['dtype']!r}; allowed: auto, bfloat16, float32")
     if not isinstance(options.get("resume", True), bool):
-        raise ConfigError(f"{where}: train.resume is {options['resume']!r}; write true or false")
+        raise ConfigError(f"{where}: {section}.resume is {options['resume']!r}; write true or false")
     if options.get("accelerate"):
         from selfimprove.training.launch import accelerate_config
 
@@ -136,6 +152,7 @@ def options_of_kind(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     left out, so that `run.train` of that kind need only name what it wants otherwise.
     """
     known = {*known_options(kind), *OWN} - {"loss_type", "loss_weights", "loss_options", "objective"}
+    known -= set() if kind in HEADS else {*HEAD_ONLY}
     return {name: value for name, value in options.items() if name in known}
 
 
@@ -152,15 +169,15 @@ def _check_lora(lora: Any, where: str) -> None:
     if lora in (None, False):
         return
     if not isinstance(lora, Mapping):
-        raise ConfigError(f"{where}: train.lora is {lora!r}; write a mapping such as {{r: 32, alpha: 64}}, or null")
+        raise ConfigError(f"{where} is {lora!r}; write a mapping such as {{r: 32, alpha: 64}}, or null")
     known = _fields(LORA_SOURCES)
     for name, value in lora.items():
         full = LORA_SHORT.get(name, name)
         if full not in known:
-            raise ConfigError(f"{where}: train.lora has no option '{name}'{did_you_mean(name, {*known, *LORA_SHORT})}")
+            raise ConfigError(f"{where} has no option '{name}'{did_you_mean(name, {*known, *LORA_SHORT})}")
         if name in LORA_SHORT and full in lora:
-            raise ConfigError(f"{where}: train.lora sets {name} and {full}, which are the same; keep one")
-        _check_type(f"{where}: train.lora.{name}", value, known[full])
+            raise ConfigError(f"{where} sets {name} and {full}, which are the same; keep one")
+        _check_type(f"{where}.{name}", value, known[full])
 
 
 def known_options(kind: str) -> dict[str, str]:
@@ -250,15 +267,16 @@ def loading_options(options: Mapping[str, Any], cpu: bool) -> dict[str, Any]:
 
 
 def trainer_config(kind: str, options: Mapping[str, Any], output: Path, seed: int, loss: str | None, cpu: bool) -> Any:
-    """Return TRL's SFTConfig or DPOConfig of a checked `train` section (imports torch).
+    """Return TRL's SFTConfig, DPOConfig or RewardConfig of a checked `train` section (imports torch).
 
     Raises TrainError with TRL's own words where values do not go together.
     """
-    from trl import DPOConfig, SFTConfig
+    from trl import DPOConfig, RewardConfig, SFTConfig
 
+    configs = {"sft": SFTConfig, "pairs": DPOConfig, "steps": RewardConfig, "reward": RewardConfig}
     given = {key: value for key, value in options.items() if key not in OWN}
     values: dict[str, Any] = {**DEFAULTS, **({**CPU_DEFAULTS, "bf16": half_precision(options)} if cpu else {})}
-    if loss is not None:
+    if loss is not None and kind not in HEADS:
         values["loss_type"] = loss
     values.update(given)
     if own_loss(kind, options, loss) is not None:
@@ -274,6 +292,6 @@ def trainer_config(kind: str, options: Mapping[str, Any], output: Path, seed: in
         for name, value in tracking_environment(output.parent, values["project"]).items():
             os.environ.setdefault(name, value)
     try:
-        return (SFTConfig if kind == "sft" else DPOConfig)(**values)
+        return configs[kind](**values)
     except (ValueError, TypeError) as error:
         raise TrainError(f"the train options do not go together: {error}") from None

@@ -16,11 +16,14 @@ from selfimprove.chat import completion_ids, end_of_turn
 from selfimprove.config import digest
 from selfimprove.errors import DataError, TrainError
 from selfimprove.files import file_digest
-from selfimprove.records import KINDS, Example, Pair, as_messages
+from selfimprove.records import KINDS, Example, Pair, Steps, as_messages, kind_of
+from selfimprove.training.args import HEADS
 from selfimprove.training.job import Job
 from selfimprove.training.objective import Objective
 from selfimprove.training.trainers import own_loss, own_options
 
+_SIDES = {"sft": {"completion"}, "pairs": {"chosen", "rejected"}, "steps": {"steps", "labels"}}
+_WHAT = {"sft": "an example", "pairs": "a pair", "steps": "a row of steps"}
 TRUNCATIONS = ("keep_start", "keep_end")
 COUNTS = ("trained", "cut", "left_out")
 """What is counted of the rows: those trained on, those of them that were cut, those that were too long to be."""
@@ -50,15 +53,17 @@ def _row(kind: str, line: str, where: str) -> Any:
     except ValueError as error:
         raise DataError(f"{where}: not JSON: {error}") from None
     try:
-        row = KINDS[kind].from_row(plain)
-        assert isinstance(row, Example | Pair)
+        row = KINDS["pairs" if kind == "reward" else kind].from_row(plain)
+        assert isinstance(row, Example | Pair | Steps)
         if not isinstance(row.prompt, tuple) or not as_messages(row.prompt):
             raise DataError(f"its prompt is {plain['prompt']!r:.60}; it must be a list of messages")
     except DataError as error:
         raise DataError(f"{where}: {_other_kind(kind, plain) or error}") from None
+    if isinstance(row, Steps):
+        return row  # its labels are checked in steps.py, where the loss is known
     for name in ("reward", "margin"):
         value = getattr(row, name, None)
-        if value is not None and not _is_number(value):
+        if value is not None and not is_number(value):
             raise DataError(f"{where}: its {name} is {value!r}; it must be a number or null")
     sides = (
         {"completion": row.completion}
@@ -72,25 +77,28 @@ def _row(kind: str, line: str, where: str) -> Any:
         raise DataError(f"{where}: chosen and rejected are the same text, so there is nothing to prefer; leave it out")
     if isinstance(row, Example) and not (isinstance(row.end, bool) and isinstance(row.group, str)):
         raise DataError(f"{where}: end is {row.end!r} and group {row.group!r}; they must be true or false, and a text")
-    if not _is_number(row.weight) or row.weight < 0:
+    if not is_number(row.weight) or row.weight < 0:
         raise DataError(f"{where}: its weight is {row.weight!r}; it must be a number of 0 or more")
     smoothing = row.smoothing if isinstance(row, Pair) else None
-    if smoothing is not None and not (_is_number(smoothing) and 0 <= smoothing <= 1):
+    if smoothing is not None and not (is_number(smoothing) and 0 <= smoothing <= 1):
         raise DataError(f"{where}: its smoothing is {smoothing!r}; it must be a number from 0 to 1, or null")
     return row
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number, true and false not among them."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _other_kind(kind: str, row: Any) -> str:
     """Return what to say of a row that is of the other kind, empty where it is not."""
-    named = {*row} & {"completion", "chosen", "rejected"} if isinstance(row, dict) else set()
-    for other, sides, what in (("sft", {"completion"}, "an example"), ("pairs", {"chosen", "rejected"}, "a pair")):
-        if other != kind and named and named <= sides:
-            return f"this is {what}, but the recipe's method trains on '{kind}'; name other rows or another recipe"
-    return ""
+    found, own = kind_of(row) if isinstance(row, dict) else None, "pairs" if kind == "reward" else kind
+    if found is None or found == own or {*row} & _SIDES[own]:
+        return ""
+    return (
+        f"this is {_WHAT[found]}, but this training trains on '{kind}'; name other rows or another recipe "
+        f"(in a method's learn: rows.of('{own}'))"
+    )
 
 
 def cut(
@@ -116,10 +124,12 @@ def tokenised(tokenizer: Any, row: Example | Pair, where: str, limit: int | None
     where it has none of its own. Both: weight, and `cut`, whether the row was too long. Raises TrainError for
     doubled special tokens, DataError where both sides of a pair are the same tokens.
     """
-    texts = (row.completion,) if isinstance(row, Example) else (row.chosen, row.rejected)
-    end = row.end if isinstance(row, Example) else True
+    if isinstance(row, Example):
+        sides = [(row.completion, row.end)]
+    else:
+        sides = [(row.chosen, row.chosen_end), (row.rejected, row.rejected_end)]
     try:
-        answers = [completion_ids(tokenizer, row.prompt, text, end) for text in texts]
+        answers = [completion_ids(tokenizer, row.prompt, text, end) for text, end in sides]
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     prompt, whole = answers[0][0], [ids for _, ids in answers]
@@ -127,14 +137,14 @@ def tokenised(tokenizer: Any, row: Example | Pair, where: str, limit: int | None
         refuse_doubled(tokenizer, [*prompt, *ids], where)
     if len(whole) == 2 and whole[0] == whole[1]:
         raise DataError(f"{where}: chosen and rejected are the same tokens, so there is nothing to prefer")
-    prompt, sides = cut(prompt, whole, limit, mode)
-    if not all(sides) or (len(sides) == 2 and sides[0] == sides[1]):
+    prompt, kept = cut(prompt, whole, limit, mode)
+    if not all(kept) or (len(kept) == 2 and kept[0] == kept[1]):
         return None
-    extra = {"weight": float(row.weight), "cut": sides != whole or prompt != answers[0][0]}
+    extra = {"weight": float(row.weight), "cut": kept != whole or prompt != answers[0][0]}
     if isinstance(row, Example):
-        return {"input_ids": prompt + sides[0], "labels": [-100] * len(prompt) + sides[0], **extra}
+        return {"input_ids": prompt + kept[0], "labels": [-100] * len(prompt) + kept[0], **extra}
     extra["smoothing"] = math.nan if row.smoothing is None else float(row.smoothing)
-    return {"prompt_ids": prompt, "chosen_ids": sides[0], "rejected_ids": sides[1], **extra}
+    return {"prompt_ids": prompt, "chosen_ids": kept[0], "rejected_ids": kept[1], **extra}
 
 
 def doubled_special(tokenizer: Any, ids: Sequence[int]) -> int | None:
@@ -157,6 +167,11 @@ def _stream(
     job: Job, tokenizer: Any, limit: int | None, mode: str, objective: Objective | None, empty: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Yield one item a row, or one a group of rows (its columns are lists then), with its COUNTS."""
+    if job.kind in HEADS:
+        from selfimprove.training.steps import head_items
+
+        yield from head_items(job, tokenizer, limit)
+        return
     own = own_loss(job.kind, job.options, job.loss)
     grouped = objective is not None or (own is not None and own.grouped)
     more = own.load().columns if own and (own.ids or own.numbers) else None
@@ -204,10 +219,13 @@ def _grouped(rows: Iterator[tuple[str, Example]]) -> Iterator[list[tuple[str, Ex
         yield group
 
 
-_EMPTY: dict[str, dict[str, Any]] = {
+EMPTY: dict[str, dict[str, Any]] = {
     "sft": {"input_ids": [], "labels": [], "weight": 0.0},
     "pairs": {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "weight": 0.0, "smoothing": 0.0},
+    "steps": {"input_ids": [], "targets": []},
+    "reward": {"chosen_ids": [], "rejected_ids": []},
 }
+"""Columns of a row that trains nothing; `targets` has one number a token, nan where nothing is learned."""
 
 
 def load_rows(
@@ -227,17 +245,19 @@ def load_rows(
     if next(read_rows(job.kind, job.rows), None) is None:
         raise DataError(f"{', '.join(job.rows) or 'no file'}: there are no rows to train on")
     own = own_loss(job.kind, job.options, job.loss)
-    empty: dict[str, Any] = dict(_EMPTY[job.kind])
+    empty: dict[str, Any] = dict(EMPTY[job.kind])
     empty |= {name: [] for name in own.ids} | {name: 0.0 for name in own.numbers} if own else {}
     columns: dict[str, Any] = {
         name: List(Value("int32")) if isinstance(value, list) else Value("float32") for name, value in empty.items()
     }
+    if "targets" in columns:
+        columns["targets"] = List(Value("float32"))
     if objective is not None or (own and own.grouped):
         columns = {name: List(kind) for name, kind in columns.items()}
     features = Features({**columns, **{name: Value("int32") for name in COUNTS}})
     contents = [file_digest(Path(path)) for path in job.rows]
     stream = {"tokenizer": tokenizer, "limit": limit, "mode": mode, "objective": objective, "empty": empty}
-    asked = own and (own.module, job.options.get("loss_options"))
+    asked = (own.module, job.options.get("loss_options")) if own else job.options.get("value_loss")
     key = digest([job.kind, contents, limit, mode, job.policy_base, objective, asked])
     try:
         rows = Dataset.from_generator(
@@ -253,5 +273,6 @@ def load_rows(
             f"all {counts['left_out']} rows are longer than max_length = {limit} tokens before the answer begins"
         )
     if counts["left_out"]:
-        rows = rows.filter(lambda kept: [count > 0 for count in kept], input_columns="trained", batched=True)
+        kept = lambda trained, left: [bool(a or not b) for a, b in zip(trained, left, strict=True)]  # noqa: E731
+        rows = rows.filter(kept, input_columns=["trained", "left_out"], batched=True)
     return rows.remove_columns(list(COUNTS)), counts

@@ -10,7 +10,7 @@ from selfimprove.config import differing_keys
 from selfimprove.errors import DataError, TrainError
 from selfimprove.files import file_digest, read_json, write_json
 
-KINDS = ("sft", "pairs")
+KINDS = ("sft", "pairs", "steps", "reward")
 JOB, RESULT, ERROR, EVENTS, LOG = "job.json", "result.json", "error.json", "events.jsonl", "train.log"
 UNSEEN = ("resume", "report_to", "project", "run_name")
 """Options that leave no trace in the weights."""
@@ -22,7 +22,8 @@ PREVIEW, CHECKPOINTS, IDENTITY = "batch_preview.txt", "checkpoints", "identity.j
 class Job:
     """One training: rows, the policy it starts from, and the options of the recipe's `train` section.
 
-    `rows` are JSONL files of Example rows (kind sft) or Pair rows (kind pairs). Training starts from
+    `rows` are JSONL files of Example rows (kind sft), Pair rows (kinds pairs and reward) or Steps rows (kind steps:
+    a value model). Training starts from
     `policy_base` with `policy_adapter` on top; for pairs that same policy is the reference. `loss` is what the
     method asks for; `options["loss_type"]`, where given, wins.
     """

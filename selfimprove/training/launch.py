@@ -22,7 +22,7 @@ from selfimprove.files import read_json
 from selfimprove.resources import resource_folder
 from selfimprove.training.job import ERROR, EVENTS, IDENTITY, LOG, RESULT, Job, Result
 
-SCRIPTS = {"sft": "train_sft.py", "pairs": "train_dpo.py"}
+SCRIPTS = {"sft": "train_sft.py", "pairs": "train_dpo.py", "steps": "train_reward.py", "reward": "train_reward.py"}
 CHILD = "SELFIMPROVE_CHILD"
 """Environment variable that tells a worker to die with the process that started it."""
 

@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfimprove.engines.parts.value_head import HEAD
 from selfimprove.errors import TrainError
 from selfimprove.models import adapter_settings
-from selfimprove.training.args import loading_options, lora_fields
+from selfimprove.training.args import HEADS, loading_options, lora_fields
 from selfimprove.training.job import Job
+
+HEAD_WEIGHT = f"{HEAD}.weight"
+"""The scalar head of a value model stays float32: rounding it would move every value."""
 
 REFERENCE = "ref"
 """The name that TRL gives to the frozen copy of a loaded adapter."""
@@ -69,7 +73,8 @@ def refuse_other_adapter(adapter: Path, lora: Mapping[str, Any]) -> None:
 def save_policy(trainer: Any, job: Job, folder: Path, tokenizer: Any) -> None:
     """Write the trained adapter, or the whole model with its tokenizer; the folder appears in one step.
 
-    Every rank must call this: sharded weights are gathered. Full weights are written in the dtype of the base.
+    Every rank must call this: sharded weights are gathered. Full weights are written in the dtype of the base, a
+    scalar head in float32.
     """
     import shutil
 
@@ -88,9 +93,14 @@ def save_policy(trainer: Any, job: Job, folder: Path, tokenizer: Any) -> None:
             model.save_pretrained(draft, state_dict=state, selected_adapters=["default"])
         else:
             dtype = AutoConfig.from_pretrained(job.policy_base).dtype or torch.bfloat16
-            model.save_pretrained(draft, state_dict={name: value.to(dtype) for name, value in state.items()})
+            kept = {name: value.to(torch.float32 if name == HEAD_WEIGHT else dtype) for name, value in state.items()}
+            model.save_pretrained(draft, state_dict=kept)
             _set_dtype(draft / "config.json", dtype)
             tokenizer.save_pretrained(draft)
+        if job.kind in HEADS:
+            from selfimprove.training.value import note_head
+
+            note_head(job, draft)
         (draft / "README.md").unlink(missing_ok=True)  # peft writes a card of placeholders
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)

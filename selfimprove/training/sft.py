@@ -29,8 +29,12 @@ class FirstBatch(_BaseTrainer):
         if not self._previewed:
             self._previewed = True
             shown = self.is_world_process_zero() and self.state.global_step == 0
-            write_preview(inputs, self.processing_class, self.preview_path if shown else None)
+            self.show_batch(inputs, self.preview_path if shown else None)
         return super().training_step(model, inputs, *args, **kwargs)
+
+    def show_batch(self, inputs: dict[str, Any], path: Path | None) -> None:
+        """Check a batch and, where a path is given, write its preview."""
+        write_preview(inputs, self.processing_class, path)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # rows come tokenised, see data.py

@@ -82,6 +82,7 @@ TRAINERS: dict[str, Own] = {
     "scir": Own("selfimprove.training.scir", "pairs", ScirOptions, ids=("judge_12_ids", "judge_21_ids")),
     "reward_regression": Own("selfimprove.training.xpo", "pairs", numbers=_BASE_GAP),
     "xpo": Own("selfimprove.training.xpo", "pairs", Optimism, numbers=_BASE_GAP),
+    "carried_reference": Own("selfimprove.training.carried", "pairs", numbers=_BASE_GAP[1:]),
 }
 """Name of a loss, as LOSS and train.loss_type say it: its trainer."""
 

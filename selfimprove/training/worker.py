@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfimprove.config import read_recipe
+from selfimprove.config import Recipe, read_recipe
+from selfimprove.engines.value import train_options as value_options
 from selfimprove.errors import SelfImproveError
 from selfimprove.methods import configure, made_by
-from selfimprove.training.args import check_options, lora_fields, trainer_config
+from selfimprove.training.args import HEADS, check_options, lora_fields, options_of_kind, trainer_config
 from selfimprove.training.job import CHECKPOINTS, ERROR, EVENTS, PREVIEW, RESULT, Job, Result, refuse_another_job
 from selfimprove.training.launch import CHILD, die_with_parent
 from selfimprove.training.objective import read_objective
@@ -45,7 +46,9 @@ def main(kind: str, arguments: Sequence[str] | None = None) -> int:
 
 def parse(kind: str, arguments: Sequence[str] | None) -> Job:
     """Return the job that a command line asks for; raises ConfigError where it cannot be one."""
-    what = "supervised fine-tuning on examples" if kind == "sft" else "preference training on pairs"
+    what = {"sft": "supervised fine-tuning on examples", "pairs": "preference training on pairs"}.get(
+        kind, "training of a value model on steps, or of a reward model on pairs,"
+    )
     parser = argparse.ArgumentParser(
         description=f"Run one {what}, alone or under `accelerate launch --config_file accelerate_configs/NAME.yaml`.",
         epilog="The result is OUTPUT/adapter or OUTPUT/model; an interrupted training goes on from a checkpoint.",
@@ -56,6 +59,9 @@ def parse(kind: str, arguments: Sequence[str] | None) -> Job:
     parser.add_argument("--output", help="folder for the result, checkpoints, log and batch preview")
     parser.add_argument("--model", help="base model; default: the recipe's model")
     parser.add_argument("--adapter", help="adapter that is trained further; default: a new one")
+    if kind == "steps":
+        what = "steps: a value model (the default); pairs: a reward model"
+        parser.add_argument("--kind", choices=("steps", "pairs"), default="steps", help=what)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="recipe overrides, e.g. train.max_steps=10")
     # rows are many words, and so are overrides: what holds '=' and is no file is an override
     given = parser.parse_args(arguments)
@@ -70,6 +76,10 @@ def parse(kind: str, arguments: Sequence[str] | None) -> Job:
         parser.error("--rows is needed where there is no --job")
     recipe = read_recipe(given.config, overrides)
     made, loss = made_by(*configure(recipe.method, given.config))
+    if kind == "steps":
+        kind = "reward" if given.kind == "pairs" else kind
+        own = recipe.train if made == kind else options_of_kind(kind, recipe.train)
+        recipe = replace(recipe, train={**own, **value_options(recipe.value)}, model=_value_base(recipe))
     return Job(
         kind=kind,
         rows=tuple(rows),
@@ -81,6 +91,10 @@ def parse(kind: str, arguments: Sequence[str] | None) -> Job:
         loss=loss if kind == made else None,
         recipe=given.config,
     )
+
+
+def _value_base(recipe: Recipe) -> str:
+    return str(recipe.value.get("model") or recipe.model)
 
 
 def prepare_process() -> None:
@@ -134,9 +148,8 @@ def train(job: Job) -> Result:
     check_options(job.kind, job.options, job.recipe or str(output), job.loss)
     first = os.environ.get("RANK", "0") == "0"
     asked = requested(os.environ, launcher_command())
-    args = trainer_config(
-        job.kind, job.options, output / CHECKPOINTS, job.seed, job.loss, cpu=not torch.cuda.is_available()
-    )
+    cpu = not torch.cuda.is_available()
+    args = trainer_config(job.kind, job.options, output / CHECKPOINTS, job.seed, job.loss, cpu)
     if first:
         (output / RESULT).unlink(missing_ok=True)
         (output / ERROR).unlink(missing_ok=True)
@@ -146,7 +159,8 @@ def train(job: Job) -> Result:
     cache = output / DATA / os.environ.get("GROUP_RANK", "0")
     with args.main_process_first(local=True, desc="tokenising rows"):
         objective = read_objective(job.options.get("objective"), "train.objective")
-        rows, counts = load_rows(job, tokenizer, args.max_length, args.truncation_mode, cache, objective)
+        mode = getattr(args, "truncation_mode", "keep_start")  # value models have no such option
+        rows, counts = load_rows(job, tokenizer, args.max_length, mode, cache, objective)
     trainer = make_trainer(job, args, tokenizer, rows)
     trainer.preview_path = output / PREVIEW
     trainer.add_callback(Events(output / EVENTS))
@@ -187,6 +201,10 @@ def make_trainer(job: Job, args: Any, tokenizer: Any, rows: Any) -> Any:
 
     from selfimprove.training.policy import load_policy, load_reference
 
+    if job.kind in HEADS:
+        from selfimprove.training.value import make_head_trainer
+
+        return make_head_trainer(job, args, tokenizer, rows)
     zero3 = args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3
     cpu = args.device.type == "cpu"
     model, adapter = load_policy(job, cpu, zero3)

@@ -22,6 +22,7 @@ FILES = {
     "tests": "tests",
     "formats": "formats",
     "program": "straight_line",
+    "countdown": "countdown",
 }
 """Name in a recipe: file in this folder; each file has `make(sandbox, options) -> Verifier`."""
 

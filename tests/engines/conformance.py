@@ -14,9 +14,8 @@ A check takes `(engine, policy)`; those that need a second policy of the same ba
 `json_schema`, `regex`, `score` and `choices`: there the engine must refuse with an EngineError.
 `running` starts the engine on its own loop, and closes it twice at the end.
 
-Abilities: score, logprobs, choices, json_schema, regex, policies (a second policy), long_prompt (a prompt can be
-too long), truncation (top_k, top_p, min_p), language (a real model: likely words score higher), tokens (counts are
-those of a tokenizer and max_tokens is met exactly).
+Abilities: score, logprobs, choices, json_schema, regex, policies (a second policy), long_prompt (one can be too long),
+truncation (top_k, top_p, min_p), language (a real model), tokens (counts are a tokenizer's, max_tokens is exact).
 """
 
 import asyncio
@@ -27,6 +26,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import conformance_steps  # noqa: F401  its checks are run too
 from subject import CAPITAL, CHECKS, RATING, EngineLoop, Subject, check, name_of, running
 
 from selfimprove.engines.base import Engine, Generate, Policy, Score

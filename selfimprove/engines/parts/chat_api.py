@@ -27,6 +27,8 @@ def chat_body(request: Generate, model: str, *, vllm: bool, extra: Mapping[str, 
         body["n"] = request.n
     if request.stop:
         body["stop"] = list(request.stop)
+    if request.keep_stop and vllm:
+        body["include_stop_str_in_output"] = True
     if vllm or request.top_k:
         body["top_k"] = request.top_k
     if vllm or request.min_p:

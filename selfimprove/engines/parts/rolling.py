@@ -157,9 +157,10 @@ class Rolling:
             return
         if row.request.stop:
             text = self.decode(row.ids)
-            places = [text.find(stop) for stop in row.request.stop if stop in text]
+            places = [(text.find(stop), stop) for stop in row.request.stop if stop in text]
             if places:
-                row.finish, row.text = "stop", text[: min(places)]
+                at, stop = min(places)
+                row.finish, row.text = "stop", text[: at + len(stop) if row.request.keep_stop else at]
                 return
         if len(row.ids) >= row.limit:
             row.finish, row.text = "length", self.decode(row.ids)

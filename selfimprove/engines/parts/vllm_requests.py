@@ -36,6 +36,7 @@ def sampling_params(request: Generate) -> Any:
         seed=request.seed % 2**62,  # vLLM keeps seeds in 64 bits and reads -1 as none
         max_tokens=request.max_tokens,
         stop=list(request.stop),
+        include_stop_str_in_output=request.keep_stop,
         logprobs=0,
         structured_outputs=structured,
     )
