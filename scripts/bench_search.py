@@ -27,8 +27,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from selfimprove.building.steps import Writing
-from selfimprove.building.value_search import Moves, ValueSearch
 from selfimprove.config import Recipe
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
@@ -52,6 +50,8 @@ from selfimprove.search.tree import DEAD, Node, Tree
 from selfimprove.sources import load_prompts
 from selfimprove.store import Store, saved_recipe
 from selfimprove.verify import Verifiers
+from selfimprove.worlds.steps import Writing
+from selfimprove.worlds.value_search import Moves, ValueSearch
 
 ANSWER = 128
 """Tokens of the longest whole answer."""

@@ -186,8 +186,8 @@ class Pair(Row):
     """A preference row: the same conversation with a chosen and a rejected completion.
 
     `smoothing` is the probability that the two are the wrong way round; where it is given it replaces
-    train.label_smoothing for the row. A side without its end (`chosen_end`, `rejected_end`) is only the beginning of an
-    answer, such as one step of it: its end of turn is not trained.
+    train.label_smoothing for the row. A side without its end (`chosen_end`, `rejected_end`) is only the beginning of
+    an answer, such as one step of it: its end of turn is not trained.
     """
 
     id: str

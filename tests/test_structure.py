@@ -19,7 +19,7 @@ LEVELS = [
     {"config", "files", "ledger", "store", "spending", "resources", "progress"},
     {"models", "chat", "embedded", "prompts", "sources", "engines", "verify", "search", "judges"},
     {"run", "runtime", "contract"},
-    {"methods", "building", "training", "evaluation"},
+    {"methods", "worlds", "building", "training", "evaluation"},
     {"plan", "stages", "learned", "loop", "trial", "price", "estimate", "reporting"}
     | {"train_sft", "train_dpo", "train_reward"},
     {"cli"},

@@ -1,7 +1,7 @@
 """AlphaLLM: search over pieces of an answer, judged by three critics, finds what the policy learns to write at once.
 
-Paper: "Toward Self-Improvement of LLMs via Imagination, Searching, and Criticizing", Tian et al. 2024, arXiv
-2404.12253.
+Paper: "Toward Self-Improvement of LLMs via Imagination, Searching, and Criticizing", Tian et al. 2024,
+arXiv 2404.12253.
 Input: prompts; worked solutions for the start, gold answers for the critics; searching needs neither. Output: SFT rows
 (the best answer of every tree), or pairs of sibling pieces, and a value model; trees go to trees.jsonl.
 
@@ -34,18 +34,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from selfimprove.building.critic_rows import grade_ends, labelled_answers, labelled_ends
-from selfimprove.building.critics import Critics, outcome_of, without_truth
 from selfimprove.building.imagining import renumbered, written
 from selfimprove.building.instruct import Instruct
-from selfimprove.building.options import OptionWorld, Search, grown
-from selfimprove.building.readout import Reading, check_way, read
-from selfimprove.building.steps import Writing, going_on
 from selfimprove.errors import ConfigError
 from selfimprove.evaluation.with_method import SCORE
 from selfimprove.records import Example, Pair, Prompt, Sample, Skip, Steps, kind_of
 from selfimprove.search.extract import cached_pairs, figures
 from selfimprove.search.tree import Tree
+from selfimprove.worlds.critic_rows import grade_ends, labelled_answers, labelled_ends
+from selfimprove.worlds.critics import Critics, outcome_of, without_truth
+from selfimprove.worlds.options import OptionWorld, Search, grown
+from selfimprove.worlds.readout import Reading, check_way, read
+from selfimprove.worlds.steps import Writing, going_on
 
 if TYPE_CHECKING:
     from selfimprove.engines.base import Policy

@@ -40,9 +40,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from selfimprove.building.step_world import StepWorld
-from selfimprove.building.steps import StepsFailed, Writing, going_on
-from selfimprove.building.tree_moves import look_further, next_root, pairs_along, side
 from selfimprove.errors import ConfigError
 from selfimprove.judges.prefix import WORTH
 from selfimprove.methods.cream import first_example
@@ -52,6 +49,9 @@ from selfimprove.search.extract import StepPair, figures
 from selfimprove.search.grow import Budget, Rules, grow
 from selfimprove.search.selection import Select
 from selfimprove.search.tree import TERMINAL, Node, Tree
+from selfimprove.worlds.step_world import StepWorld
+from selfimprove.worlds.steps import StepsFailed, Writing, going_on
+from selfimprove.worlds.tree_moves import look_further, next_root, pairs_along, side
 
 if TYPE_CHECKING:
     from selfimprove.engines.base import Policy

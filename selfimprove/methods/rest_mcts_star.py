@@ -39,17 +39,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfimprove.building.process_values import (
-    labels_of,
-    measure_tree,
-    measure_values,
-    value_rows,
-    verify,
-    worked_tree,
-)
-from selfimprove.building.steps import StepsFailed, Writing
-from selfimprove.building.tree_answers import VOTES, searched, voted
-from selfimprove.building.value_search import ENDS, UNFINISHED, Moves, ValueSearch
 from selfimprove.errors import ConfigError
 from selfimprove.evaluation.with_method import SCORE
 from selfimprove.records import Example, Prompt, Sample, Skip, Steps
@@ -58,6 +47,17 @@ from selfimprove.search.extract import judged, trajectories
 from selfimprove.search.grow import Budget, Rules, grow
 from selfimprove.search.selection import Select
 from selfimprove.search.tree import Tree
+from selfimprove.worlds.process_values import (
+    labels_of,
+    measure_tree,
+    measure_values,
+    value_rows,
+    verify,
+    worked_tree,
+)
+from selfimprove.worlds.steps import StepsFailed, Writing
+from selfimprove.worlds.tree_answers import VOTES, searched, voted
+from selfimprove.worlds.value_search import ENDS, UNFINISHED, Moves, ValueSearch
 
 if TYPE_CHECKING:
     from selfimprove.engines.base import Policy
@@ -93,9 +93,7 @@ class Config:
     step_tokens: int = 256  # longest step
     max_tokens: int = 1024  # longest whole answer, and rest of one
     final: str = r"\\boxed|[Aa]nswer is|####"  # regular expression: a step that holds it ends the answer
-    ends: str = (
-        "text"  # what else ends it: text (nothing), answer (the verifier's), ask or reflect (the policy's word)
-    )
+    ends: str = "text"  # what else ends it: text (nothing), answer (the verifier's), ask, reflect (the policy's word)
     unfinished: str = "write"  # a leaf that ends without an answer: write (the rest), summary (a line), leave
     labels: str = "inferred"  # of steps: inferred values, or hard: 1 where a right leaf lies below, else 0
     min_score: float | None = None  # right answers of a lower V are not learned (released code: 0.2); null: all

@@ -6,9 +6,6 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from selfimprove.building.critics import Critics
-from selfimprove.building.options import Merge, OptionWorld, Search, grown
-from selfimprove.building.steps import Writing
 from selfimprove.config import make_recipe
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
@@ -19,6 +16,9 @@ from selfimprove.runtime import drive
 from selfimprove.search.tree import Candidate, Node, Tree
 from selfimprove.store import Rows
 from selfimprove.verify import Verifiers
+from selfimprove.worlds.critics import Critics
+from selfimprove.worlds.options import Merge, OptionWorld, Search, grown
+from selfimprove.worlds.steps import Writing
 
 BASE, NOW = Policy("scripted", None, "base"), Policy("scripted", "adapter", "now")
 VALUE = {"value": Policy("value", None, "value")}

@@ -6,9 +6,6 @@ from dataclasses import replace
 import pytest
 from option_scene import PLAIN, at_work, prompt
 
-from selfimprove.building.critics import OPENING, Critics, outcome_messages, without_truth
-from selfimprove.building.options import Search
-from selfimprove.building.steps import Writing
 from selfimprove.config import make_recipe
 from selfimprove.engines.base import Policy
 from selfimprove.errors import ConfigError, EngineError
@@ -18,6 +15,9 @@ from selfimprove.methods import alphallm
 from selfimprove.records import Example, Pair, Prompt, Skip, Steps, as_messages, kind_of
 from selfimprove.search.tree import Tree
 from selfimprove.store import Rows, RowWriter, Store
+from selfimprove.worlds.critics import OPENING, Critics, outcome_messages, without_truth
+from selfimprove.worlds.options import Search
+from selfimprove.worlds.steps import Writing
 
 SCRIPT = '''
 def answer(request, seed):

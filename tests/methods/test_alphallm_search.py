@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from option_scene import OPTIONS, PLAIN, SMALL, VALUES, Written, at_work, named, prompt, traced
 
-from selfimprove.building.critic_rows import prefix_labels
-from selfimprove.building.critics import OPENING, Critics, aggregate, outcome_messages, read_verdict, verdict_score
 from selfimprove.building.imagining import other_numbers
-from selfimprove.building.options import Merge, OptionWorld, Search, draw_apart, grown
-from selfimprove.building.readout import read
-from selfimprove.building.steps import Writing
 from selfimprove.errors import ConfigError
 from selfimprove.records import Sample
 from selfimprove.search.distance import edit_distance
 from selfimprove.search.extract import cached_pairs, greedy_line, weighted_vote
 from selfimprove.search.tree import Candidate, Tree
+from selfimprove.worlds.critic_rows import prefix_labels
+from selfimprove.worlds.critics import OPENING, Critics, aggregate, outcome_messages, read_verdict, verdict_score
+from selfimprove.worlds.options import Merge, OptionWorld, Search, draw_apart, grown
+from selfimprove.worlds.readout import read
+from selfimprove.worlds.steps import Writing
 
 
 def near(value):

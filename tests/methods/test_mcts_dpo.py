@@ -8,7 +8,6 @@ from collections import defaultdict
 
 import pytest
 
-from selfimprove.building.tree_moves import side
 from selfimprove.config import make_recipe
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
@@ -25,6 +24,7 @@ from selfimprove.search.selection import length_prior
 from selfimprove.search.tree import DEAD, Tree
 from selfimprove.store import Rows, RowWriter
 from selfimprove.verify import Verifiers
+from selfimprove.worlds.tree_moves import side
 
 BASE, SFT, NEW = (Policy("scripted", *rest) for rest in ((None, "base"), ("sft", "sft"), ("new", "new")))
 SCRIPT = """

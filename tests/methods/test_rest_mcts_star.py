@@ -7,11 +7,6 @@ from dataclasses import replace
 import pytest
 from searching import QUICK, RIGHT, SUM, WALK, asking, collecting, near
 
-from selfimprove.building.process_values import labels_of, measure_values, value_rows
-from selfimprove.building.value_search import (
-    ValueSearch,
-    blended,
-)
 from selfimprove.config import make_recipe
 from selfimprove.errors import EngineError
 from selfimprove.files import read_jsonl
@@ -21,6 +16,11 @@ from selfimprove.records import Example, Prompt, Skip, Steps, as_messages, kind_
 from selfimprove.search.grow import Budget, grow
 from selfimprove.search.tree import Candidate, Tree
 from selfimprove.store import Store
+from selfimprove.worlds.process_values import labels_of, measure_values, value_rows
+from selfimprove.worlds.value_search import (
+    ValueSearch,
+    blended,
+)
 
 
 @pytest.fixture

@@ -6,12 +6,6 @@ from dataclasses import replace
 import pytest
 from searching import QUICK, RIGHT, SUM, WALK, answering, asking, collecting, near
 
-from selfimprove.building.value_search import (
-    parse_step,
-    read_reflection,
-    says_solved,
-    usable,
-)
 from selfimprove.errors import ConfigError
 from selfimprove.methods import rest_mcts_star
 from selfimprove.methods.rest_mcts_star import Config, moves_of, rules_of
@@ -19,6 +13,12 @@ from selfimprove.records import Example, Steps, as_messages
 from selfimprove.search.selection import score
 from selfimprove.search.tree import Node
 from selfimprove.store import Rows, RowWriter
+from selfimprove.worlds.value_search import (
+    parse_step,
+    read_reflection,
+    says_solved,
+    usable,
+)
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from string import punctuation
 from typing import TYPE_CHECKING
 
-from selfimprove.building.candidates import ends_of_answer, gold_step, unlike, varied_steps
-from selfimprove.building.steps import Writing
 from selfimprove.judges.prefix import prefix_worth
 from selfimprove.records import Prompt
 from selfimprove.search.grow import World
 from selfimprove.search.selection import length_prior
 from selfimprove.search.tree import TERMINAL, Candidate, Node, Tree
+from selfimprove.worlds.candidates import ends_of_answer, gold_step, unlike, varied_steps
+from selfimprove.worlds.steps import Writing
 
 if TYPE_CHECKING:
     from selfimprove.methods.mcts_dpo import Config

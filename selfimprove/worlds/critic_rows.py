@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from selfimprove.building.critics import VERDICT, outcome_messages
-from selfimprove.building.steps import split_steps
 from selfimprove.records import Example, Pair, Prompt, Skip, Steps
+from selfimprove.worlds.critics import VERDICT, outcome_messages
+from selfimprove.worlds.steps import split_steps
 
 if TYPE_CHECKING:
     from selfimprove.run import Run

@@ -4,14 +4,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfimprove.building.critics import outcome_of
-from selfimprove.building.steps import rest_of_answer
 from selfimprove.errors import ConfigError
 from selfimprove.search.extract import greedy_line, most_valued, weighted_vote
 from selfimprove.search.tree import DEAD, Node, Tree
+from selfimprove.worlds.critics import outcome_of
+from selfimprove.worlds.steps import rest_of_answer
 
 if TYPE_CHECKING:
-    from selfimprove.building.options import OptionWorld
+    from selfimprove.worlds.options import OptionWorld
 
 WAYS = ("greedy", "global", "rerank", "vote")
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from selfimprove.building.steps import StepsFailed, Writing, dotted, next_steps, rest_of_answer
 from selfimprove.prompts import fill_prompt
 from selfimprove.records import Messages, Prompt, Sample
 from selfimprove.search.tree import TERMINAL, Candidate, Node, Tree
+from selfimprove.worlds.steps import StepsFailed, Writing, dotted, next_steps, rest_of_answer
 
 if TYPE_CHECKING:
     from selfimprove.run import Run

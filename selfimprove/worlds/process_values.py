@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from selfimprove.building.steps import dotted, split_steps
-from selfimprove.building.value_search import ValueSearch
 from selfimprove.evaluation.values import auc, brier
 from selfimprove.records import Prompt, Sample, Steps
 from selfimprove.search.extract import figures, hard_labels, inferred_values, judged, most_valued
 from selfimprove.search.tree import DEAD, TERMINAL, Candidate, Node, Tree
+from selfimprove.worlds.steps import dotted, split_steps
+from selfimprove.worlds.value_search import ValueSearch
 
 if TYPE_CHECKING:
     from selfimprove.run import Run

@@ -1,6 +1,6 @@
 """Candidates for the next step of an answer: some drawn hotter than others, short pieces joined, the gold step first.
 
-The expansion of MCTS-DPO (arXiv 2405.00451) over the steps of `building.steps`.
+The expansion of MCTS-DPO (arXiv 2405.00451) over the steps of `worlds.steps`.
 """
 
 import asyncio
@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from selfimprove.building.steps import (
+from selfimprove.judges.encoder import cosine
+from selfimprove.records import Prompt, Sample
+from selfimprove.search.tree import Candidate
+from selfimprove.worlds.steps import (
     StepsFailed,
     Writing,
     dotted,
@@ -17,9 +20,6 @@ from selfimprove.building.steps import (
     rest_of_answer,
     split_steps,
 )
-from selfimprove.judges.encoder import cosine
-from selfimprove.records import Prompt, Sample
-from selfimprove.search.tree import Candidate
 
 if TYPE_CHECKING:
     from selfimprove.run import Run

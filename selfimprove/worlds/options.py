@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from statistics import fmean, pvariance
 from typing import TYPE_CHECKING
 
-from selfimprove.building.critics import Critics, aggregate, outcome_of, same_meaning, step_of, value_of
-from selfimprove.building.steps import Writing, next_steps, rest_of_answer
 from selfimprove.errors import ConfigError, EngineError
 from selfimprove.records import Prompt
 from selfimprove.search.backup import Backup
@@ -19,6 +17,8 @@ from selfimprove.search.distance import edit_distance
 from selfimprove.search.grow import Budget, Rules, grow
 from selfimprove.search.selection import Select, importance, importance_width
 from selfimprove.search.tree import DEAD, TERMINAL, Candidate, Node, Tree
+from selfimprove.worlds.critics import Critics, aggregate, outcome_of, same_meaning, step_of, value_of
+from selfimprove.worlds.steps import Writing, next_steps, rest_of_answer
 
 if TYPE_CHECKING:
     from selfimprove.run import Run

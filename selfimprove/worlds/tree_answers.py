@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from selfimprove.building.process_values import end_leaves
-from selfimprove.building.steps import StepsFailed
-from selfimprove.building.value_search import ValueSearch
 from selfimprove.judges.voting import choose
 from selfimprove.records import Prompt, Sample
 from selfimprove.search.extract import most_valued
 from selfimprove.search.grow import Budget, Rules, descend, grow
 from selfimprove.search.tree import DEAD, Tree
+from selfimprove.worlds.process_values import end_leaves
+from selfimprove.worlds.steps import StepsFailed
+from selfimprove.worlds.value_search import ValueSearch
 
 if TYPE_CHECKING:
     from selfimprove.run import Run

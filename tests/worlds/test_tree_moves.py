@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfimprove.building.step_world import choice_grade, held_back, outcome_reward, state_value
-from selfimprove.building.tree_moves import look_further, move_weights, next_root, pairs_along, side, visit_gap
 from selfimprove.judges.prefix import expected_worth
 from selfimprove.methods import mcts_dpo
 from selfimprove.methods.mcts_dpo import Config, rules_of
@@ -18,6 +16,8 @@ from selfimprove.search.extract import visit_smoothing
 from selfimprove.search.grow import Budget, World, grow
 from selfimprove.search.selection import length_prior
 from selfimprove.search.tree import DEAD, TERMINAL, Candidate, Node, Tree
+from selfimprove.worlds.step_world import choice_grade, held_back, outcome_reward, state_value
+from selfimprove.worlds.tree_moves import look_further, move_weights, next_root, pairs_along, side, visit_gap
 
 
 def near(value):
