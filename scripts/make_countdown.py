@@ -1,8 +1,8 @@
 """Write data/countdown: puzzles that ask for a target out of three or four numbers, with worked solutions.
 
     python scripts/make_countdown.py                  # writes train.jsonl and heldout.jsonl into data/countdown
-    python scripts/make_countdown.py --out FOLDER --seed 8 --train 2000 --heldout 500
-    python scripts/make_countdown.py --out FOLDER --operators=+- --four 0 --train 240 --heldout 80      # easier
+    python scripts/make_countdown.py --out FOLDER --seed 8 --train 900 --heldout 300
+    python scripts/make_countdown.py --out FOLDER --operators=+-*/ --four 0.15 --largest 10      # harder
 
 Byte for byte the same for the same seed and the same reasoning-gym version. Numbers, target and expression come from
 reasoning-gym's task `countdown`; puzzles whose expression passes through a fraction, zero, a negative number or one
@@ -20,11 +20,14 @@ from typing import Any
 INSTRUCTION = "Write one calculation a line, then the answer."
 SYSTEM = ""  # an empty system message keeps chat templates from adding their default one: shorter prompts
 
-FOUR = 0.15
+FOUR = 0.0
 """Share of puzzles with four numbers in both sets; the others have three."""
 
-OPTIONS = {"min_value": 1, "max_value": 10, "min_target": 1, "max_target": 60}
-"""Options of reasoning-gym's task."""
+LARGEST, OPERATORS = 15, "+-"
+"""The largest number of a puzzle, and what its expression is made with."""
+
+OPTIONS = {"min_value": 1, "min_target": 1, "max_target": 60}
+"""Other options of reasoning-gym's task."""
 
 HIGHEST = 99
 """Highest number that a worked solution may pass through."""
@@ -35,13 +38,15 @@ PATIENCE = 5_000
 SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
 
-def puzzles(count: int, rng: random.Random, operators: str) -> Iterator[tuple[list[int], int, str]]:
+def puzzles(count: int, rng: random.Random, operators: str, largest: int) -> Iterator[tuple[list[int], int, str]]:
     """Yield numbers, target and an expression of puzzles with so many numbers, without end."""
     import reasoning_gym
 
     while True:
-        options = {"min_numbers": count, "max_numbers": count, "operators": tuple(operators), **OPTIONS}
-        for entry in reasoning_gym.create_dataset("countdown", size=500, seed=rng.randrange(2**31), **options):
+        options = {"min_numbers": count, "max_numbers": count, "operators": tuple(operators), "max_value": largest}
+        for entry in reasoning_gym.create_dataset(
+            "countdown", size=500, seed=rng.randrange(2**31), **options, **OPTIONS
+        ):
             known = entry["metadata"]
             yield known["numbers"], known["target"], entry["answer"]
 
@@ -92,12 +97,19 @@ def key(numbers: list[int], target: int) -> str:
 
 
 def draw(
-    sizes: dict[int, int], rng: random.Random, taken: set[str], split: str, operators: str = "+-*/"
+    sizes: dict[int, int],
+    rng: random.Random,
+    taken: set[str],
+    split: str,
+    operators: str = OPERATORS,
+    largest: int = LARGEST,
 ) -> list[dict[str, Any]]:
     """Return the shuffled rows of one set; their puzzles are added to `taken`."""
     rows = []
     for count, size in sizes.items():
-        found = puzzles(count, rng, operators)
+        if not size:
+            continue
+        found = puzzles(count, rng, operators, largest)
         left, in_vain = size, 0
         while left:
             if in_vain > PATIENCE:
@@ -150,12 +162,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--train", type=int, default=600)
     parser.add_argument("--heldout", type=int, default=200)
-    parser.add_argument("--operators", default="+-*/", help="those that expressions are drawn from")
+    parser.add_argument("--operators", default=OPERATORS, help="those that expressions are drawn from")
     parser.add_argument("--four", type=float, default=FOUR, help="share of puzzles with four numbers")
+    parser.add_argument("--largest", type=int, default=LARGEST, help="largest number of a puzzle")
     options = parser.parse_args()
     taken: set[str] = set()
     heldout, train = (
-        draw(sizes_of(total, options.four), random.Random(f"{options.seed} {split}"), taken, split, options.operators)
+        draw(
+            sizes_of(total, options.four),
+            random.Random(f"{options.seed} {split}"),
+            taken,
+            split,
+            options.operators,
+            options.largest,
+        )
         for split, total in (("heldout", options.heldout), ("train", options.train))
     )
     asked = {key(row["meta"]["numbers"], row["meta"]["target"]) for row in heldout}

@@ -224,12 +224,12 @@ class Run:
         `model` is by default the newest value model, `models["value"]`. The value is in the scale of the labels that
         it was trained on, not clipped; None where it failed, which is counted. The scripted engine stands in for any
         value model: it gives the value that the prompt's meta names ({"values": {text: value}}), else one in [0, 1]
-        by hash. Raises ConfigError where there is no value model yet.
+        by hash; so does a trial, before any value model is trained. Raises ConfigError where there is none elsewhere.
         """
         runtime.count("value")
         model, messages = model or self.models.get("value"), messages or prompt.messages
         identity = ""
-        if scripted := self.engine.engine.name == "scripted":
+        if scripted := self.engine.engine.name == "scripted" or (model is None and self.enough is not None):
             identity = digest([self.engine.engine.identity, scripted_value(model, prompt, messages, text)])
         elif model is None or self.values is None:
             raise ConfigError(

@@ -31,14 +31,16 @@ def test_the_script_makes_the_shipped_files_byte_for_byte(tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_operators_and_lengths_can_be_chosen_and_too_many_puzzles_are_refused(tmp_path, monkeypatch):
-    command = ["make_countdown.py", "--out", str(tmp_path), "--operators=+-", "--four", "0", "--heldout", "10"]
-    monkeypatch.setattr(sys, "argv", [*command, "--train", "30"])
+    command = ["make_countdown.py", "--out", str(tmp_path), "--heldout", "10"]
+    harder = ["--operators=+-*/", "--four", "0.5", "--largest", "9"]
+    monkeypatch.setattr(sys, "argv", [*command, *harder, "--train", "30"])
     SCRIPT["main"]()
     prompts = list(load_prompts(str(tmp_path / "train.jsonl")))
-    assert len(prompts) == 30 and {prompt.meta["kind"] for prompt in prompts} == {"numbers_3"}
-    assert not any(sign in (prompt.gold or "") for prompt in prompts for sign in "*/")
+    assert len(prompts) == 30 and {prompt.meta["kind"] for prompt in prompts} == {"numbers_3", "numbers_4"}
+    assert any("*" in (prompt.gold or "") for prompt in prompts)
+    assert max(number for prompt in prompts for number in prompt.meta["numbers"]) <= 9
     before = (tmp_path / "train.jsonl").read_bytes()
-    monkeypatch.setattr(sys, "argv", [*command, "--train", "5000"])
+    monkeypatch.setattr(sys, "argv", [*command, "--largest", "5", "--train", "5000"])
     monkeypatch.setitem(SCRIPT["draw"].__globals__, "PATIENCE", 50)  # enough to see it end, in seconds
     with pytest.raises(SystemExit, match=r"of the 5000 train puzzles with 3 numbers, \d+ do not exist; ask for fewer"):
         SCRIPT["main"]()
@@ -73,7 +75,7 @@ def test_sizes_kinds_and_form():
     for name, size in FILES.items():
         prompts = prompts_of(name)
         kinds = [prompt.meta["kind"] for prompt in prompts]
-        assert len(prompts) == size and kinds.count("numbers_4") == SCRIPT["sizes_of"](size)[4]
+        assert len(prompts) == size and kinds.count("numbers_4") == SCRIPT["sizes_of"](size)[4] == 0
         for prompt in prompts:
             numbers, target = puzzle_of(prompt)
             *most, last = numbers

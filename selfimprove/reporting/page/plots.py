@@ -123,7 +123,12 @@ def tick_labels(ticks: Sequence[float], share: bool = False) -> list[str]:
     step = abs(values[1] - values[0]) if len(values) > 1 else abs(values[0]) or 1.0
     largest = max(map(abs, values))
     if step < 1e-4 or largest >= 1e7:
-        return [figure(value if abs(value) > step / 1e6 else 0.0) for value in values]
+        values = [value if abs(value) > step / 1e6 else 0.0 for value in values]
+        labels = [figure(value) for value in values]
+        if len(set(labels)) == len(labels):
+            return labels
+        digits = ceil(log10(largest / step)) + 2  # so many that neighbours differ
+        return [minus(f"{value:.{digits}g}").replace("e+0", "e").replace("e-0", "e-") for value in values]
     decimals = next(d for d in range(7) if abs(round(step, d) - step) <= 1e-6 * step)
     texts = [minus(f"{value:,.{decimals}f}") if abs(value) > step / 1e6 else "0" for value in values]
     return [f"{text} %" for text in texts] if share else texts
