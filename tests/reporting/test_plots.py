@@ -48,6 +48,9 @@ def marks(svg: str) -> list[tuple[float, float]]:
 
 
 @settings(max_examples=60, deadline=None)
+@example(
+    Chart("", (Series("", (Point(0.0, 0.0), Point(0.0, 1e103))),), whole=True, share=True)
+)  # too large to write out
 @given(charts)
 def test_every_mark_lies_in_the_view_box(chart):
     svg = draw(chart)

@@ -299,7 +299,7 @@ def _line(places: Sequence[tuple[float, float]], bands: Sequence[int]) -> str:
 
 def _value(x: float, top: float, bottom: float, point: Point, share: bool) -> str:
     """Return the value above a dot and its interval, below them where there is no room."""
-    label = minus(f"{100 * point.y:.1f}" if share else f"{point.y:.3g}")
+    label = minus(f"{100 * point.y:.1f}" if share and abs(point.y) < 1e6 else f"{point.y:.3g}")
     y = top - 6 if top > TOP - 4 else bottom + 14
     half = LETTER * len(label) / 2
     x = min(max(x, half), WIDTH - half)
