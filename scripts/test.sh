@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs into .venv where needed and runs every test: the quick ones side by side, then those with real models
-# one after the other. Anything given goes to pytest: bash scripts/test.sh tests/methods -x
+# Installs into .venv where needed and runs every test: quick and slow ones two at a time, then those with a vLLM engine,
+# which takes all cores, one after the other. Anything given goes to pytest: bash scripts/test.sh tests/methods -x
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/install.sh
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-marked="slow or vllm"
-if command -v nvidia-smi > /dev/null && nvidia-smi -L 2> /dev/null | grep -q GPU; then marked="$marked or gpu"; fi
+alone="vllm"
+if command -v nvidia-smi > /dev/null && nvidia-smi -L 2> /dev/null | grep -q GPU; then alone="vllm or gpu"; fi
 
 run() { # pytest says 5 where the given arguments select no test of this half
     local status=0
@@ -19,6 +19,7 @@ run() { # pytest says 5 where the given arguments select no test of this half
 
 ran=0 failed=0
 OMP_NUM_THREADS=1 run -n 2 --dist worksteal "$@"
-run -m "$marked" --durations 15 "$@"
+OMP_NUM_THREADS=1 run -n 2 --dist loadfile -m "slow and not ($alone)" --durations 15 "$@"
+run -m "$alone" --durations 5 "$@"
 if ((ran == 0)); then echo "no test matches: $*" >&2; exit 5; fi
 exit "$failed"
