@@ -1,6 +1,7 @@
 """What trees teach: pairs, values of prefixes, labels, answers; and that a tree survives being written."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -86,18 +87,19 @@ def test_without_a_right_end_there_are_no_values():
 
 
 @pytest.mark.parametrize(
-    ("still", "wrong", "expected"),
+    ("still", "wrong", "expected", "changes"),
     [
-        ([2, 2, 1, 0], [0, 1, 0, 0], [0.3333, 0.1111, 0.5556, 1.0]),
-        ([2, 1, 0], [0.2, 0.3, 0.1], [0.2, 0.36, 0.872]),
+        ([2, 2, 1, 0], [0, 1, 0, 0], [0.3333, 0.1111, 0.5556, 1.0], [0.3333, -0.2222, 0.4444, 0.4444]),
+        ([2, 1, 0], [0.2, 0.3, 0.1], [0.2, 0.36, 0.872], [0.2, 0.16, 0.512]),
     ],
 )
-def test_the_recursion_of_values(still, wrong, expected):
+def test_the_recursion_of_values(still, wrong, expected, changes):
     value, found = 0.0, []
     for steps, share in zip(still, wrong, strict=True):
         value = next_value(value, steps + 1, share)
         found.append(value)
     assert found == [near(number) for number in expected]
+    assert [after - before for before, after in pairwise([0.0, *found])] == [near(number) for number in changes]
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(0, 1)), max_size=12))
