@@ -13,7 +13,7 @@ from killing import DATA, STAGES, answers, finish, kill_when, last_event, stage_
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 ROOT = Path(__file__).resolve().parents[2]
 ONE_ROUND = STAGES[:6]
-KILLS = int(os.environ.get("SELFIMPROVE_REAL_KILLS", "4"))
+KILLS = int(os.environ.get("SELFIMPROVE_REAL_KILLS", "2"))
 """More of them take about 20 seconds each."""
 
 
