@@ -32,15 +32,14 @@ from selfimprove.engines import open_engine
 from selfimprove.engines.base import Policy
 from selfimprove.engines.value import ValueModel, serving
 from selfimprove.errors import DataError
-from selfimprove.evaluation.metrics import wilson
+from selfimprove.evaluation.metrics import mcnemar, wilson
 from selfimprove.judges.voting import ballot
 from selfimprove.learned import models_of_round, policy_of_round
 from selfimprove.ledger import Ledger
 from selfimprove.models import model_folder, policy_of
-from selfimprove.records import Prompt, Row, Sample, Skip
+from selfimprove.records import Prompt, Sample
 from selfimprove.reporting.table import table
 from selfimprove.run import EngineOnDemand, Run
-from selfimprove.runtime import drive
 from selfimprove.search.backup import Backup
 from selfimprove.search.extract import most_valued
 from selfimprove.search.grow import Budget, Rules, grow
@@ -56,6 +55,9 @@ from selfimprove.worlds.value_search import Moves, ValueSearch
 ANSWER = 128
 """Tokens of the longest whole answer."""
 
+GREEDY, BASELINE = "greedy", "self-consistency"
+"""The way without a budget, and the way that all others are compared with."""
+
 SEARCHES: dict[str, tuple[Rules, int | None]] = {
     "beam search, log-prob": (Rules(children=4, max_depth=8), 2),
     "tree of thoughts, breadth first": (Rules(children=3, max_depth=8), 3),
@@ -70,6 +72,9 @@ SEARCHES: dict[str, tuple[Rules, int | None]] = {
     "tree search, widening": (Rules(children=3, root_children=6, widening=True, max_depth=8), None),
 }
 """Way: the rules, and for level-wise ones how many nodes of a level are kept."""
+
+Measured = list[tuple[float | None, int]]
+"""Of one item, for every budget: (its grade, None where it has none; the tokens generated for it)."""
 
 Way = Callable[[Run, Prompt, Sequence[int]], Awaitable[list[tuple[str, int]]]]
 """Returns for every budget (the answer's text, the tokens generated for it)."""
@@ -173,8 +178,8 @@ def combined(how: str, run: Run, prompt: Prompt, samples: list[Sample], values: 
 def ways_of(temperature: float) -> dict[str, Way]:
     """Return every way by its name."""
     return {
-        "greedy": plain,
-        "self-consistency": combining("votes", temperature),
+        GREEDY: plain,
+        BASELINE: combining("votes", temperature),
         "best of N, value model": combining("best", temperature),
         "votes weighed by the value model": combining("weighed", temperature),
         **{way: searching(way, temperature) for way in SEARCHES},
@@ -187,7 +192,7 @@ class Bench:
 
     run: Run
     items: list[Prompt]
-    usage: Any
+    engine: EngineOnDemand
 
 
 @asynccontextmanager
@@ -225,104 +230,121 @@ def replace_seed(recipe: Recipe) -> Recipe:
 
 
 async def accuracy(folder: Path, arguments: argparse.Namespace) -> list[list[Any]]:
-    """Return a row for every way and budget: accuracy with its interval, tokens an item, seconds."""
-    rows: list[list[Any]] = []
+    """Return a row for every way and budget: accuracy with its interval, the paired test, tokens an item, seconds."""
+    found: dict[str, list[Measured]] = {}
+    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
         async with opened(folder, arguments.items, Path(place) / "ledger.sqlite") as bench:
+
+            async def one(prompt: Prompt, way: Way) -> Measured:
+                answers = await way(bench.run, prompt, arguments.budgets)
+                verdicts = [await bench.run.check(prompt, text) for text, _ in answers]
+                return [(verdict.score, tokens) for verdict, (_, tokens) in zip(verdicts, answers, strict=True)]
+
             for name, way in ways_of(arguments.temperature).items():
                 begun = time.perf_counter()
-                scores: list[list[float | None]] = []
-                used: list[list[int]] = []
-
-                async def one(prompt: Prompt, way: Way = way) -> list[Row]:
-                    answers = await way(bench.run, prompt, arguments.budgets)
-                    verdicts = [await bench.run.check(prompt, text) for text, _ in answers]
-                    return [Skip(prompt.id, json.dumps([[v.score for v in verdicts], [n for _, n in answers]]))]
-
-                def note(outcome: Any, scores: list[Any] = scores, used: list[Any] = used) -> None:
-                    graded, tokens = json.loads(outcome.rows[0].reason)
-                    scores.append(graded)
-                    used.append(tokens)
-
-                await drive(bench.items, one, note)
-                seconds = time.perf_counter() - begun
-                rows += told(name, arguments.budgets, scores, used, seconds)
-                print(f"  {name}: {seconds:.0f} s", flush=True)
-    return rows
-
-
-def told(
-    name: str, budgets: Sequence[int], scores: list[list[float | None]], used: list[list[int]], seconds: float
-) -> list[list[Any]]:
-    """Return the rows of one way; greedy has one, because a budget changes nothing there."""
+                found[name] = await asyncio.gather(*(one(prompt, way) for prompt in bench.items))
+                seconds[name] = time.perf_counter() - begun
+                print(f"  {name}: {seconds[name]:.0f} s", flush=True)
     rows = []
-    for at, budget in enumerate(budgets[:1] if name == "greedy" else budgets):
-        known = [each[at] for each in scores if each[at] is not None]
-        right = float(sum(score >= 1 for score in known if score is not None))
-        low, high = wilson(right, len(known))
-        share = f"{100 * right / max(1, len(known)):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        mean = statistics.mean(each[at] for each in used)
-        rows.append([name, "-" if name == "greedy" else budget, f"{mean:.0f}", share, f"{seconds:.0f}"])
+    for name, items in found.items():
+        for at, budget in enumerate(arguments.budgets[: 1 if name == GREEDY else None]):
+            place = budget if name != GREEDY else "-"
+            against = versus(items, found[BASELINE], at) if name not in (GREEDY, BASELINE) else ""
+            rows.append([name, place, *told(items, at), against, f"{seconds[name]:.0f}"])
     return rows
 
 
-async def speed(folder: Path, arguments: argparse.Namespace) -> list[list[Any]]:
-    """Return the rows about time: trees together and one by one, and searching against plain sampling."""
-    way = "tree search, ReST-MCTS* rules"
-    rules, _ = SEARCHES[way]
-    times: dict[str, list[float]] = {"together": [], "one by one": [], "plain": []}
-    rates: dict[str, list[float]] = {"together": [], "plain": []}
-    dumps: set[str] = set()
+def told(items: Sequence[Measured], at: int) -> tuple[str, str]:
+    """Return (mean tokens an item, share of right answers with its interval) at one budget."""
+    known = [score for score in (each[at][0] for each in items) if score is not None]
+    right = float(sum(score >= 1 for score in known))
+    low, high = wilson(right, len(known))
+    mean = statistics.mean(each[at][1] for each in items)
+    return f"{mean:.0f}", f"{100 * right / max(1, len(known)):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def versus(items: Sequence[Measured], others: Sequence[Measured], at: int) -> str:
+    """Return the points gained on another way's answers to the same items, and McNemar's p."""
+    both = [(ours[at][0], theirs[at][0]) for ours, theirs in zip(items, others, strict=True)]
+    known = [(ours >= 1, theirs >= 1) for ours, theirs in both if ours is not None and theirs is not None]
+    gained, lost = known.count((True, False)), known.count((False, True))
+    return f"{100 * (gained - lost) / max(1, len(known)):+.1f} (p = {mcnemar(gained, lost):.3f})"
+
+
+@dataclass
+class Timed:
+    """One pass over all prompts: seconds, tokens generated, and what came of it."""
+
+    seconds: float
+    tokens: int
+    trees: Sequence[Tree] = ()
+
+
+async def speed(folder: Path, arguments: argparse.Namespace) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Return rows about time: (together, one by one and plain sampling; where the time of searching goes)."""
+    found: dict[str, list[Timed]] = {"together": [], "one by one": [], "plain": [], "values": []}
     with tempfile.TemporaryDirectory() as place:
         for repeat in range(arguments.repeats):
             order = ["together", "one by one", "plain"]
-            for what in order if repeat % 2 == 0 else order[::-1]:
-                ledger = Path(place) / f"{what}-{repeat}.sqlite"
-                async with opened(folder, arguments.trees, ledger) as bench:
+            for what in (order if repeat % 2 == 0 else order[::-1]) + ["values"]:
+                async with opened(folder, arguments.trees, Path(place) / f"{what}-{repeat}.sqlite") as bench:
                     bench.items = [replace(bench.items[at % len(bench.items)], id=f"tree-{at}")
                                    for at in range(arguments.trees)]  # fmt: skip
                     await bench.run.sample(bench.items[0], purpose="warm", max_tokens=8)
                     await bench.run.value(bench.items[0], "1")
-                    seconds, tokens, trees = await timed(bench, what, way, rules, arguments)
-                times[what].append(seconds)
-                if what != "one by one":
-                    rates[what].append(tokens / seconds)
-                if trees:
-                    dumps.add(trees)
-                print(f"  {what}: {seconds:.1f} s, {tokens} tokens", flush=True)
-    ratio = [slow / quick for slow, quick in zip(times["one by one"], times["together"], strict=True)]
-    share = [ours / bare for ours, bare in zip(rates["together"], rates["plain"], strict=True)]
+                    if what == "values":
+                        found[what].append(await again(bench, found["together"][-1].trees))
+                    else:
+                        found[what].append(await timed(bench, what, arguments))
+                print(f"  {what}: {found[what][-1].seconds:.1f} s, {found[what][-1].tokens} tokens", flush=True)
+    seconds = {what: [each.seconds for each in passes] for what, passes in found.items()}
+    rates = {what: [each.tokens / each.seconds for each in found[what]] for what in ("together", "plain")}
+    dumps = {json.dumps([tree.to_row() for tree in each.trees]) for each in found["together"] + found["one by one"]}
+    write = [each.tokens / rate for each, rate in zip(found["together"], rates["plain"], strict=True)]
+    rest = [all_ - one - two for all_, one, two in zip(seconds["together"], write, seconds["values"], strict=True)]
     return [
-        [f"{arguments.trees} trees at once against one after the other, seconds", middle(times["together"]),
-         middle(times["one by one"]), spread(ratio)],
+        [f"{arguments.trees} trees one after the other against at once, seconds", middle(seconds["one by one"]),
+         middle(seconds["together"]), ratio(seconds["one by one"], seconds["together"])],
         ["tokens/s of searching against plain sampling", middle(rates["together"]), middle(rates["plain"]),
-         spread(share)],
+         ratio(rates["together"], rates["plain"])],
         ["different sets of trees over all runs", "", "", str(len(dumps))],
+    ], [
+        ["writing as many tokens by plain sampling", middle(write), ratio(write, seconds["together"])],
+        ["the trees' values, all asked at once", middle(seconds["values"]),
+         ratio(seconds["values"], seconds["together"])],
+        ["the rest: texts read again at every step, steps that wait for values", middle(rest),
+         ratio(rest, seconds["together"])],
     ]  # fmt: skip
 
 
-async def timed(
-    bench: Bench, what: str, way: str, rules: Rules, arguments: argparse.Namespace
-) -> tuple[float, int, str]:
-    """Return seconds, tokens generated, and the trees as text, of one way through all prompts."""
-    run, budget = bench.run, Budget(rounds=arguments.rounds)
+async def timed(bench: Bench, what: str, arguments: argparse.Namespace) -> Timed:
+    """Return one pass of searching or plain sampling over all prompts."""
+    run, budget, way = bench.run, Budget(rounds=arguments.rounds), "tree search, ReST-MCTS* rules"
     trees = [Tree(prompt.id) for prompt in bench.items]
-    worlds = [world_of(run, prompt, way, arguments.temperature) for prompt in bench.items]
-    before, begun = bench.usage.usage.tokens, time.perf_counter()
+    growing = [
+        (tree, world_of(run, prompt, way, arguments.temperature), SEARCHES[way][0], budget)
+        for tree, prompt in zip(trees, bench.items, strict=True)
+    ]
+    before, begun = bench.engine.usage.tokens, time.perf_counter()
     if what == "plain":
-        calls = (
-            run.sample(prompt, 3 * arguments.rounds, temperature=arguments.temperature, max_tokens=ANSWER)
-            for prompt in bench.items
-        )
-        await asyncio.gather(*calls)
+        options: dict[str, Any] = {"temperature": arguments.temperature, "max_tokens": ANSWER}
+        await asyncio.gather(*(run.sample(prompt, 3 * arguments.rounds, **options) for prompt in bench.items))
     elif what == "together":
-        await asyncio.gather(*(grow(t, w, rules, budget) for t, w in zip(trees, worlds, strict=True)))
+        await asyncio.gather(*(grow(*each) for each in growing))
     else:
-        for tree, world in zip(trees, worlds, strict=True):
-            await grow(tree, world, rules, budget)
+        for each in growing:
+            await grow(*each)
     seconds = time.perf_counter() - begun
-    shapes = "" if what == "plain" else json.dumps([tree.to_row() for tree in trees])
-    return seconds, bench.usage.usage.tokens - before, shapes
+    return Timed(seconds, bench.engine.usage.tokens - before, [] if what == "plain" else trees)
+
+
+async def again(bench: Bench, trees: Sequence[Tree]) -> Timed:
+    """Return how long the values of all nodes of grown trees take, asked at once."""
+    begun = time.perf_counter()
+    asked = [(prompt, tree.text(node)) for prompt, tree in zip(bench.items, trees, strict=True) for node in tree.nodes]
+    await asyncio.gather(*(bench.run.value(prompt, text) for prompt, text in asked))
+    return Timed(time.perf_counter() - begun, 0)
 
 
 def middle(values: Sequence[float]) -> str:
@@ -330,8 +352,9 @@ def middle(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.1f}"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return the median with the smallest and the largest."""
+def ratio(first: Sequence[float], second: Sequence[float]) -> str:
+    """Return the median of the passes' ratios with the smallest and the largest."""
+    values = [one / two for one, two in zip(first, second, strict=True)]
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
@@ -351,10 +374,12 @@ def main() -> None:
     print(f"{platform.system()} {platform.release()}, {os.cpu_count()} cores; {arguments.run}")
     if arguments.part in (None, "accuracy"):
         found = asyncio.run(accuracy(arguments.run, arguments))
-        print("\n".join(table(["way", "budget", "tokens an item", "right", "seconds, all budgets"], found)))
+        head = ["way", "budget", "tokens an item", "right", f"points against {BASELINE}", "seconds, all budgets"]
+        print("\n".join(table(head, found)))
     if arguments.part in (None, "speed"):
-        found = asyncio.run(speed(arguments.run, arguments))
-        print("\n".join(table(["measured", "first", "second", "ratio"], found)))
+        times, parts = asyncio.run(speed(arguments.run, arguments))
+        print("\n".join(table(["measured", "first", "second", "ratio"], times)))
+        print("\n".join(table(["where the time of searching goes", "seconds", "share"], parts)))
 
 
 if __name__ == "__main__":

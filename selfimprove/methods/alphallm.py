@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfimprove.building.imagining import renumbered, written
 from selfimprove.building.instruct import Instruct
+from selfimprove.building.worked import worked_example
 from selfimprove.errors import ConfigError
 from selfimprove.evaluation.with_method import SCORE
 from selfimprove.records import Example, Pair, Prompt, Sample, Skip, Steps, kind_of
@@ -45,7 +46,7 @@ from selfimprove.worlds.critic_rows import grade_ends, labelled_answers, labelle
 from selfimprove.worlds.critics import Critics, outcome_of, without_truth
 from selfimprove.worlds.options import OptionWorld, Search, grown
 from selfimprove.worlds.readout import Reading, check_way, read
-from selfimprove.worlds.steps import Writing, going_on
+from selfimprove.worlds.steps import StepsFailed, Writing, going_on
 
 if TYPE_CHECKING:
     from selfimprove.engines.base import Policy
@@ -134,10 +135,7 @@ async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Pai
     """Return what a prompt gives to its round: a solution, labelled answers, or what the search found."""
     stage = stage_of(cfg, run)
     if stage == "start":
-        solution = (prompt.solution or "").strip()
-        if not solution:
-            return [Skip(prompt.id, "no_solution", "round 1 trains on worked solutions; start: none leaves it out")]
-        return [Example.of(prompt, solution, tag="solution", round=1)]
+        return [worked_example(prompt)]
     if stage == "critics":
         return await labelled_answers(
             run, prompt, cfg.samples, cfg.writing.stop, temperature=cfg.sample_temperature,
@@ -146,7 +144,10 @@ async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Pai
         )  # fmt: skip
     critics = without_truth(cfg.critics, run) if run.enough is not None else cfg.critics
     world = OptionWorld(run, prompt, cfg.writing, cfg.search, critics)
-    tree = await grown(world, prompt.id)
+    try:
+        tree = await grown(world, prompt.id)
+    except StepsFailed as error:
+        return [Skip(prompt.id, "engine_error", str(error))]
     reading = await read(world, tree, cfg.keep)
     await grade_ends(run, prompt, tree)  # only measured, and learned by the value model where that is wanted
     for name, value in figures(tree).items():
@@ -219,7 +220,10 @@ def answers_so_far(run: "Run", rows: "Rows") -> Iterator[dict[str, Any]]:
 async def answer(cfg: Config, run: "Run", prompt: Prompt) -> Sample:
     """Return the answer that a search of the round's policy finds, read as `answer` says; no gold answer is seen."""
     world = OptionWorld(run, prompt, cfg.writing, cfg.search, without_truth(cfg.critics, run))
-    tree = await grown(world, prompt.id)
+    try:
+        tree = await grown(world, prompt.id)
+    except StepsFailed as error:
+        return Sample("", finish="error", error=str(error))
     reading = await read(world, tree, cfg.answer)
     for name, value in figures(tree).items():
         run.measure(f"tree_{name}", value)

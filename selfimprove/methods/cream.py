@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from selfimprove.building.worked import worked_example
 from selfimprove.errors import ConfigError, TrainError
 from selfimprove.judges.implicit import likelihood_gain
 from selfimprove.judges.ranking import AGREEMENTS, best_and_worst
@@ -81,7 +82,7 @@ class Config:
 async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Pair | Example | Skip]:
     """Sample N answers, rank them by M_t and by M_t-1, and pair the best with the worst; round 1 may be SFT."""
     if cfg.start == "sft" and run.round == 1:
-        return [first_example(prompt)]
+        return [worked_example(prompt)]
     samples = await run.sample(
         prompt, cfg.samples, temperature=cfg.temperature, top_p=cfg.top_p, max_tokens=cfg.max_tokens
     )
@@ -133,14 +134,6 @@ async def learn(cfg: Config, run: "Run", rows: "Rows") -> "Policy":
             f"{run.round - 1} is the result. To train all the same: method.stop_near_half=0 --from {run.round}/learn"
         )
     return await run.train(MAKES, rows)
-
-
-def first_example(prompt: Prompt) -> Example | Skip:
-    """Return the SFT row of a prompt's worked solution, which makes M_1."""
-    solution = (prompt.solution or "").strip()
-    if not solution:
-        return Skip(prompt.id, "no_solution", "round 1 trains on worked solutions; start: none leaves it out")
-    return Example.of(prompt, solution, tag="solution", round=1)
 
 
 def usable(sample: Sample, cfg: Config) -> bool:

@@ -40,9 +40,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from selfimprove.building.worked import worked_example
 from selfimprove.errors import ConfigError
 from selfimprove.judges.prefix import WORTH
-from selfimprove.methods.cream import first_example
 from selfimprove.records import Example, Pair, Prompt, Skip
 from selfimprove.search.backup import Backup
 from selfimprove.search.extract import StepPair, figures
@@ -132,7 +132,7 @@ class Config:
 async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Pair | Example | Skip]:
     """Search, and return the pairs of steps along the path; round 1 may be SFT."""
     if cfg.start == "sft" and run.round == 1:
-        return [first_example(prompt)]
+        return [worked_example(prompt)]
     try:
         tree, path = await search(cfg, run, prompt)
     except StepsFailed as error:  # too long for the engine, say: a tree without these steps would be another tree

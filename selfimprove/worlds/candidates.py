@@ -17,6 +17,7 @@ from selfimprove.worlds.steps import (
     dotted,
     going_on,
     next_steps,
+    none_failed,
     rest_of_answer,
     split_steps,
 )
@@ -35,19 +36,19 @@ async def varied_steps(
     """Return up to `count` next steps, each at temperature `hot` with probability `share`, else at the writing's.
 
     Which ones are hot depends on run seed, prompt, path and attempt alone. A step of fewer than `least` characters is
-    joined with what follows it. Raises StepsFailed where none could be drawn.
+    joined with what follows it. Raises StepsFailed where one could not be drawn.
     """
     random = run.rng(prompt, "temperature", dotted((*path, attempt)))
     hotter = sum(random.random() < share for _ in range(count)) if hot != writing.temperature else 0
     calls = [(count - hotter, "expand", writing), (hotter, "expand_hot", replace(writing, temperature=hot))]
-    drawn = await asyncio.gather(
+    lists = await asyncio.gather(
         *(
             next_steps(run, prompt, before, number, manner, path=path, attempt=attempt, purpose=purpose)
             for number, purpose, manner in calls
             if number
         )
     )
-    steps = [step for found in drawn for step in found]
+    steps = [step for found in lists for step in found]
     return list(
         await asyncio.gather(
             *(
@@ -85,15 +86,12 @@ async def ends_of_answer(
 ) -> list[Candidate]:
     """Return `count` candidates that write the answer to its end; one that is cut at max_tokens has not ended.
 
-    Raises StepsFailed where none could be drawn.
+    Raises StepsFailed where one could not be drawn.
     """
     samples = await rest_of_answer(
         run, prompt, before, count, writing, max_tokens=writing.max_tokens, path=path, attempt=attempt, purpose="end"
     )
-    live = [sample for sample in samples if not sample.error]
-    if not live:
-        raise StepsFailed(f"no end of an answer to prompt {prompt.id} could be drawn: {samples[0].error}")
-    return [as_end(sample) for sample in live]
+    return [as_end(sample) for sample in none_failed(prompt, samples)]
 
 
 def as_end(sample: Sample) -> Candidate:
@@ -105,7 +103,7 @@ def as_end(sample: Sample) -> Candidate:
 async def gold_step(run: "Run", prompt: Prompt, before: str, stop: str, to_the_end: bool = False) -> Candidate | None:
     """Return the step (or all steps) of the worked solution behind `before`; None where that is no prefix of it.
 
-    It has the log-prob that the policy gives to it; None, too, where it could not be scored.
+    It has the log-prob that the policy gives to it. Raises StepsFailed where it could not be scored.
     """
     steps = split_steps((prompt.solution or "").strip(), stop)
     place = next((at for at in range(len(steps)) if "".join(steps[:at]) == before), None)
@@ -115,7 +113,7 @@ async def gold_step(run: "Run", prompt: Prompt, before: str, stop: str, to_the_e
     last = to_the_end or place + 1 == len(steps)
     scored = await run.logprobs(prompt, text, messages=going_on(prompt, before), end=last)
     if scored.error:
-        return None
+        raise StepsFailed(f"the worked solution of prompt {prompt.id} could not be scored: {scored.error}")
     return Candidate(text, len(scored.token_logprobs), scored.total, last, extra={"gold": True})
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, pvariance
 from typing import TYPE_CHECKING
 
-from selfimprove.errors import ConfigError, EngineError
+from selfimprove.errors import ConfigError
 from selfimprove.records import Prompt
 from selfimprove.search.backup import Backup
 from selfimprove.search.distance import edit_distance
@@ -18,7 +18,7 @@ from selfimprove.search.grow import Budget, Rules, grow
 from selfimprove.search.selection import Select, importance, importance_width
 from selfimprove.search.tree import DEAD, TERMINAL, Candidate, Node, Tree
 from selfimprove.worlds.critics import Critics, aggregate, outcome_of, same_meaning, step_of, value_of
-from selfimprove.worlds.steps import Writing, next_steps, rest_of_answer
+from selfimprove.worlds.steps import Writing, next_steps, none_failed, rest_of_answer
 
 if TYPE_CHECKING:
     from selfimprove.run import Run
@@ -165,8 +165,7 @@ class OptionWorld:
             self.run, self.prompt, before, 1, self.writing, max_tokens=self.search.answer_tokens, path=path,
             attempt=attempt, purpose="expand", temperature=temperature,
         )  # fmt: skip
-        if sample.error:
-            raise EngineError(f"no step of prompt {self.prompt.id} could be drawn: {sample.error}")
+        none_failed(self.prompt, [sample])
         ended = sample.finish == "stop" and bool(sample.text.strip())
         return Candidate(sample.text, sample.tokens, sample.logprob, ended)
 

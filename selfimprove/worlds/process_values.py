@@ -1,5 +1,6 @@
 """From a judged tree to rows: which leaves are ends, the labels of their steps, and what is measured of both."""
 
+import asyncio
 from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -26,12 +27,16 @@ def end_leaves(tree: Tree, gate: float | None) -> list[Node]:
 
 async def verify(world: ValueSearch, tree: Tree, gate: float | None, unfinished: str) -> dict[int, Sample]:
     """Give every end leaf its outcome and return {node id: its whole answer}; the outcome stays None where unknown."""
-    wholes: dict[int, Sample] = {}
-    for end in end_leaves(tree, gate):
-        whole = wholes[end.id] = await world.whole(tree, end, unfinished)
+
+    async def judge(end: Node) -> Sample:
+        whole = await world.whole(tree, end, unfinished)
         score = None if whole.error else (await world.run.check(world.prompt, whole.text)).score
         end.outcome = None if score is None else float(score >= 1)
-    return wholes
+        return whole
+
+    ends = end_leaves(tree, gate)
+    wholes = await asyncio.gather(*map(judge, ends))
+    return {end.id: whole for end, whole in zip(ends, wholes, strict=True)}
 
 
 def labels_of(tree: Tree, labels: str) -> dict[int, float]:

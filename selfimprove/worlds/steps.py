@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class StepsFailed(EngineError):
-    """Every sample of a step came back as a failure; the engine itself is alive."""
+    """A step could not be drawn or scored, since it is too long, say; the engine itself is alive.
+
+    The tree ends with it: without this step it would be another tree.
+    """
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,22 @@ async def next_steps(
 ) -> list[Candidate]:
     """Return `count` next steps after the text `before`, as the policy writes them; some may be empty or equal.
 
-    `path` names the node for the seed. Raises StepsFailed where none could be drawn: a tree without these steps would
-    be another tree.
+    `path` names the node for the seed. Raises StepsFailed where one could not be drawn.
     """
     samples = await run.sample(
         prompt, count, messages=going_on(prompt, before), policy=policy, purpose=purpose, path=dotted(path),
         attempt=attempt, temperature=writing.temperature if temperature is None else temperature,
         top_p=writing.top_p, max_tokens=writing.max_tokens, stop=(writing.stop,), keep_stop=True,
     )  # fmt: skip
-    failed = [sample.error for sample in samples if sample.error]
-    if len(failed) == len(samples):
-        raise StepsFailed(f"no step of prompt {prompt.id} could be drawn: {failed[0]}")
-    return [as_step(sample, writing) for sample in samples if not sample.error]
+    return [as_step(sample, writing) for sample in none_failed(prompt, samples)]
+
+
+def none_failed(prompt: Prompt, samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return samples of a step as they are; raises StepsFailed where one failed."""
+    failed = next((sample.error for sample in samples if sample.error), None)
+    if failed:
+        raise StepsFailed(f"a step of prompt {prompt.id} could not be drawn: {failed}")
+    return samples
 
 
 async def rest_of_answer(

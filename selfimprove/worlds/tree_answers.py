@@ -1,5 +1,6 @@
 """Answering by a search that a value model leads, or by a vote over whole answers."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ async def searched(
         world.run.measure("tree_rounds", tree.rounds)
         if leaves_vote:
             ends = end_leaves(tree, rules.gate)
-            samples = [await world.whole(tree, end, unfinished) for end in ends]
+            samples = await asyncio.gather(*(world.whole(tree, end, unfinished) for end in ends))
             answers = [None if sample.error else world.run.answer(world.prompt, sample.text) for sample in samples]
             picked, share = choose("weighted_majority", answers, weights=[end.value for end in ends])
             if picked is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from selfimprove.prompts import fill_prompt
 from selfimprove.records import Messages, Prompt, Sample
 from selfimprove.search.tree import TERMINAL, Candidate, Node, Tree
-from selfimprove.worlds.steps import StepsFailed, Writing, dotted, next_steps, rest_of_answer
+from selfimprove.worlds.steps import Writing, dotted, next_steps, none_failed, rest_of_answer
 
 if TYPE_CHECKING:
     from selfimprove.run import Run
@@ -125,17 +125,17 @@ class ValueSearch:
             number = attempt * self.moves.tries + again
             wanted = count - len(found)
             if self.moves.asked:
-                drawn = await self.ask_steps(before, wanted, path, purpose, number, advice)
+                steps = await self.ask_steps(before, wanted, path, purpose, number, advice)
             else:
-                drawn = await next_steps(
+                steps = await next_steps(
                     self.run, self.prompt, before, wanted, self.moves.writing,
                     path=(path,), attempt=number, purpose=purpose,
                 )  # fmt: skip
-            good = [step for step in drawn if usable(step.text, before, self.moves.shortest)]
-            refused = len(drawn) - len(good)
+            good = [step for step in steps if usable(step.text, before, self.moves.shortest)]
+            refused = len(steps) - len(good)
             if refused:
                 tree.count("refused", refused)
-                tree.count("tokens", sum(step.tokens for step in drawn) - sum(step.tokens for step in good))
+                tree.count("tokens", sum(step.tokens for step in steps) - sum(step.tokens for step in good))
             found += [self.read(before, step) for step in good]
             if len(found) >= count:
                 break
@@ -150,7 +150,7 @@ class ValueSearch:
     async def ask_steps(
         self, before: str, count: int, path: str, purpose: str, attempt: int, advice: str
     ) -> list[Candidate]:
-        """Return steps as the policy gives them when it is asked for the next one; raises StepsFailed without any."""
+        """Return steps as the policy gives them when it is asked for the next; raises StepsFailed where one failed."""
         number = before.count("\n") + 1
         asked = self.question("step", before, number=number, advice=advice)
         writing = self.moves.writing
@@ -158,14 +158,11 @@ class ValueSearch:
             self.prompt, count, messages=asked, purpose=purpose, path=path, attempt=attempt,
             temperature=writing.temperature, top_p=writing.top_p, max_tokens=writing.max_tokens,
         )  # fmt: skip
-        live = [sample for sample in samples if sample.error is None]
-        if not live:
-            raise StepsFailed(f"no step of prompt {self.prompt.id} could be drawn: {samples[0].error}")
-        texts = [parse_step(sample.text, number) for sample in live]
+        texts = [parse_step(sample.text, number) for sample in none_failed(self.prompt, samples)]
         ends = [bool(writing.answer and re.search(writing.answer, text)) for text in texts]
         return [
             Candidate(text, sample.tokens, sample.logprob, ended)
-            for text, ended, sample in zip(texts, ends, live, strict=True)
+            for text, ended, sample in zip(texts, ends, samples, strict=True)
         ]
 
     async def look(self, before: str, step: Candidate, path: str) -> Candidate:

@@ -8,6 +8,8 @@ from conformance import running
 
 from selfimprove.engines import open_engine
 from selfimprove.engines.base import Generate, Score
+from selfimprove.engines.parts import vllm_build as build
+from selfimprove.engines.vllm import Config
 from selfimprove.errors import ConfigError
 from selfimprove.models import policy_of
 from selfimprove.records import as_messages
@@ -47,3 +49,12 @@ def test_unknown_extra_arguments_are_refused():
         asyncio.run(start(trust_remote_code=True))
     with pytest.raises(ConfigError, match=r"extra.dtype: write engine\.dtype"):
         asyncio.run(start(dtype="float32"))
+
+
+def test_common_beginnings_of_short_prompts_are_read_once_on_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "on_gpu", lambda: False)
+    of = lambda **extra: build.engine_arguments(Config(extra=extra), tmp_path, lora=False, longest=256)  # noqa: E731
+    assert of()["block_size"] == 32  # vLLM's own is 128
+    assert of(block_size=64)["block_size"] == 64
+    monkeypatch.setattr(build, "on_gpu", lambda: True)
+    assert "block_size" not in of()

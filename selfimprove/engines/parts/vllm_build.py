@@ -117,12 +117,14 @@ def engine_arguments(config: Any, folder: Path, lora: bool, longest: int) -> dic
         arguments["kv_cache_memory_bytes"] = int((config.kv_cache_gib or 1.0) * 2**30)
         # A prompt prefilled in parts makes vLLM take back a draw of its seed, which CPU generators cannot do.
         arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, 4096)}
+        # Only whole blocks of a common beginning are read once; vLLM's 128 on CPU is longer than many a prompt.
+        arguments["block_size"] = 32
     elif config.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
     if lora:
         arguments |= {"enable_lora": True, "max_lora_rank": config.max_lora_rank, "max_loras": config.max_loras}
     for key, value in config.extra.items():
-        if key in arguments or key in OURS:
+        if key in OURS or (key in arguments and key != "block_size"):
             advice = f"write engine.{key}" if hasattr(config, key) else "the engine sets it itself"
             raise ConfigError(f"engine 'vllm': extra.{key}: {advice}")
         arguments[key] = value
