@@ -1,21 +1,16 @@
-"""Measure what search buys and what it costs, with the policy and the value model of a finished run.
+"""Measure what search buys: held-out accuracy against generated tokens, with a finished run's policy and value model.
 
-    python scripts/bench_search.py runs/quick-rest-mcts-star                    # both parts
-    python scripts/bench_search.py runs/quick-rest-mcts-star accuracy --items 100 --budgets 64 128 256
-    python scripts/bench_search.py runs/quick-rest-mcts-star speed --trees 64
+    python scripts/bench_search.py runs/quick-rest-mcts-star
+    python scripts/bench_search.py runs/quick-rest-mcts-star --items 100 --budgets 64 128 256
 
-accuracy  held-out accuracy against generated tokens: greedy, self-consistency, best of N and votes weighed by the
-          value model, beam search, breadth-first tree of thoughts, tree search by three sets of rules. Every way gets
-          the same tokens an item; a search may end its last visit above the budget, so what it used is told too.
-speed     the same trees all at once and one after the other (in turn, forwards then backwards), and the tokens a
-          second of searching and of plain sampling with the same engine. Trees must be equal, whatever was quick.
-
-Nothing is asserted of times: they belong to a machine.
+Greedy, self-consistency, best of N and votes weighed by the value model, beam search, breadth-first tree of thoughts,
+tree search by three sets of rules. Every way gets the same tokens an item; a search may end its last visit above the
+budget, so what it used is told too. Tokens are those that the policy wrote: what it read, and what the value model
+read, is not counted, but takes part of the seconds.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import statistics
@@ -193,30 +188,36 @@ class Bench:
     run: Run
     items: list[Prompt]
     engine: EngineOnDemand
+    by_round: dict[int, Policy]  # value models
 
 
 @asynccontextmanager
-async def opened(folder: Path, items: int, ledger: Path) -> AsyncGenerator[Bench, None]:
+async def opened(
+    folder: Path, items: int, ledger: Path, value_engine: str | None = None
+) -> AsyncGenerator[Bench, None]:
     """Yield the run of a finished run folder: its last policy, its value model, its first held-out set."""
     store, recipe = Store(folder), saved_recipe(folder)
     policy = base = policy_of(str(model_folder(recipe.model)))
     models: dict[str, Policy] = {}
+    by_round: dict[int, Policy] = {}
     number = 1
     while (marker := store.marker(number, "learn")) is not None:
         policy = policy_of_round(store, marker, policy)
         models = models_of_round(store, marker, base)
+        by_round |= {number: models["value"]} if "value" in models else {}
         number += 1
     if "value" not in models:
         raise DataError(f"{folder}: it trained no value model; name a finished run of rest-mcts-star or alphallm")
     heldout = load_prompts(next(iter(recipe.heldout.values())))
-    engine, values = EngineOnDemand(open_engine(recipe.engine)), ValueModel(serving(recipe.value))
+    section = {**recipe.value, "engine": value_engine} if value_engine else recipe.value
+    engine, values = EngineOnDemand(open_engine(recipe.engine)), ValueModel(serving(section))
     answers, verifiers = Ledger(ledger), Verifiers(recipe.sandbox)
     try:
         found = [prompt for prompt, _ in zip(heldout, range(items), strict=False)]
         run = Run(
             replace_seed(recipe), 1, policy, base, base, engine, answers, verifiers, models=models, values=values
         )
-        yield Bench(run, found, engine)
+        yield Bench(run, found, engine, by_round)
     finally:
         await engine.close()
         await values.close()
@@ -272,114 +273,19 @@ def versus(items: Sequence[Measured], others: Sequence[Measured], at: int) -> st
     return f"{100 * (gained - lost) / max(1, len(known)):+.1f} (p = {mcnemar(gained, lost):.3f})"
 
 
-@dataclass
-class Timed:
-    """One pass over all prompts: seconds, tokens generated, and what came of it."""
-
-    seconds: float
-    tokens: int
-    trees: Sequence[Tree] = ()
-
-
-async def speed(folder: Path, arguments: argparse.Namespace) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Return rows about time: (together, one by one and plain sampling; where the time of searching goes)."""
-    found: dict[str, list[Timed]] = {"together": [], "one by one": [], "plain": [], "values": []}
-    with tempfile.TemporaryDirectory() as place:
-        for repeat in range(arguments.repeats):
-            order = ["together", "one by one", "plain"]
-            for what in (order if repeat % 2 == 0 else order[::-1]) + ["values"]:
-                async with opened(folder, arguments.trees, Path(place) / f"{what}-{repeat}.sqlite") as bench:
-                    bench.items = [replace(bench.items[at % len(bench.items)], id=f"tree-{at}")
-                                   for at in range(arguments.trees)]  # fmt: skip
-                    await bench.run.sample(bench.items[0], purpose="warm", max_tokens=8)
-                    await bench.run.value(bench.items[0], "1")
-                    if what == "values":
-                        found[what].append(await again(bench, found["together"][-1].trees))
-                    else:
-                        found[what].append(await timed(bench, what, arguments))
-                print(f"  {what}: {found[what][-1].seconds:.1f} s, {found[what][-1].tokens} tokens", flush=True)
-    seconds = {what: [each.seconds for each in passes] for what, passes in found.items()}
-    rates = {what: [each.tokens / each.seconds for each in found[what]] for what in ("together", "plain")}
-    dumps = {json.dumps([tree.to_row() for tree in each.trees]) for each in found["together"] + found["one by one"]}
-    write = [each.tokens / rate for each, rate in zip(found["together"], rates["plain"], strict=True)]
-    rest = [all_ - one - two for all_, one, two in zip(seconds["together"], write, seconds["values"], strict=True)]
-    return [
-        [f"{arguments.trees} trees one after the other against at once, seconds", middle(seconds["one by one"]),
-         middle(seconds["together"]), ratio(seconds["one by one"], seconds["together"])],
-        ["tokens/s of searching against plain sampling", middle(rates["together"]), middle(rates["plain"]),
-         ratio(rates["together"], rates["plain"])],
-        ["different sets of trees over all runs", "", "", str(len(dumps))],
-    ], [
-        ["writing as many tokens by plain sampling", middle(write), ratio(write, seconds["together"])],
-        ["the trees' values, all asked at once", middle(seconds["values"]),
-         ratio(seconds["values"], seconds["together"])],
-        ["the rest: texts read again at every step, steps that wait for values", middle(rest),
-         ratio(rest, seconds["together"])],
-    ]  # fmt: skip
-
-
-async def timed(bench: Bench, what: str, arguments: argparse.Namespace) -> Timed:
-    """Return one pass of searching or plain sampling over all prompts."""
-    run, budget, way = bench.run, Budget(rounds=arguments.rounds), "tree search, ReST-MCTS* rules"
-    trees = [Tree(prompt.id) for prompt in bench.items]
-    growing = [
-        (tree, world_of(run, prompt, way, arguments.temperature), SEARCHES[way][0], budget)
-        for tree, prompt in zip(trees, bench.items, strict=True)
-    ]
-    before, begun = bench.engine.usage.tokens, time.perf_counter()
-    if what == "plain":
-        options: dict[str, Any] = {"temperature": arguments.temperature, "max_tokens": ANSWER}
-        await asyncio.gather(*(run.sample(prompt, 3 * arguments.rounds, **options) for prompt in bench.items))
-    elif what == "together":
-        await asyncio.gather(*(grow(*each) for each in growing))
-    else:
-        for each in growing:
-            await grow(*each)
-    seconds = time.perf_counter() - begun
-    return Timed(seconds, bench.engine.usage.tokens - before, [] if what == "plain" else trees)
-
-
-async def again(bench: Bench, trees: Sequence[Tree]) -> Timed:
-    """Return how long the values of all nodes of grown trees take, asked at once."""
-    begun = time.perf_counter()
-    asked = [(prompt, tree.text(node)) for prompt, tree in zip(bench.items, trees, strict=True) for node in tree.nodes]
-    await asyncio.gather(*(bench.run.value(prompt, text) for prompt, text in asked))
-    return Timed(time.perf_counter() - begun, 0)
-
-
-def middle(values: Sequence[float]) -> str:
-    """Return the median as text."""
-    return f"{statistics.median(values):.1f}"
-
-
-def ratio(first: Sequence[float], second: Sequence[float]) -> str:
-    """Return the median of the passes' ratios with the smallest and the largest."""
-    values = [one / two for one, two in zip(first, second, strict=True)]
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
 def main() -> None:
-    """Run the parts and print a table each."""
-    parser = argparse.ArgumentParser(description="Measure what search buys and what it costs.")
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description="Measure what search buys.")
     parser.add_argument("run", type=Path, help="a finished run that trained a value model")
-    parser.add_argument("part", nargs="?", choices=("accuracy", "speed"), help="default: both")
     parser.add_argument("--items", type=int, default=100, help="held-out items (default 100)")
     parser.add_argument("--budgets", type=int, nargs="+", default=[64, 128, 256, 512], help="tokens an item")
     parser.add_argument("--temperature", type=float, default=0.7, help="of sampling (default 0.7)")
-    parser.add_argument("--trees", type=int, default=64, help="trees of the part speed (default 64)")
-    parser.add_argument("--rounds", type=int, default=6, help="visits of a tree of the part speed (default 6)")
-    parser.add_argument("--repeats", type=int, default=2, help="repeats of the part speed (default 2)")
     arguments = parser.parse_args()
     arguments.budgets = sorted(arguments.budgets)
     print(f"{platform.system()} {platform.release()}, {os.cpu_count()} cores; {arguments.run}")
-    if arguments.part in (None, "accuracy"):
-        found = asyncio.run(accuracy(arguments.run, arguments))
-        head = ["way", "budget", "tokens an item", "right", f"points against {BASELINE}", "seconds, all budgets"]
-        print("\n".join(table(head, found)))
-    if arguments.part in (None, "speed"):
-        times, parts = asyncio.run(speed(arguments.run, arguments))
-        print("\n".join(table(["measured", "first", "second", "ratio"], times)))
-        print("\n".join(table(["where the time of searching goes", "seconds", "share"], parts)))
+    found = asyncio.run(accuracy(arguments.run, arguments))
+    head = ["way", "budget", "tokens an item", "right", f"points against {BASELINE}", "seconds, all budgets"]
+    print("\n".join(table(head, found)))
 
 
 if __name__ == "__main__":

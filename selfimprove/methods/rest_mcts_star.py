@@ -15,10 +15,10 @@ easier prompts only), tree_answer_right (is the most valued leaf right?); of the
 prompts, on which no value model is ever trained: value_mse, value_near and value_auc of V as it stood in the search.
 
 What differs from the paper:
-1. The first V is made in round 1 of the run, from worked solutions (the prefix of k of K steps gets k / K) and, behind
+1. The first V is made by a round of the run, from worked solutions (the prefix of k of K steps gets k / K) and, behind
    each prefix, `wrong_steps` steps of the policy, wrong where its greedy rest of the answer is (the paper does not say
-   how it knew). The same round fine-tunes the policy; `start: value` leaves it as it is (published). `start: none`,
-   with a `value.model`, searches at once.
+   how it knew). A round before it fine-tunes the policy, whose own mistakes V must know; `start: value` has none
+   (published). `start: none`, with a `value.model`, searches at once.
 2. A step is a line that the policy writes on in its own answer; `steps: asked` asks for each by a prompt (published).
    The prompts' wording is ours. So is how long a step must at least be (`shortest`).
 3. An answer ends at its end of turn, or where `final` matches; `ends` adds the policy's own word for it (published), a
@@ -36,9 +36,11 @@ self-consistency, the best by V, and both; Self-Rewarding is the method self_rew
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from selfimprove.building.worked import worked_example
 from selfimprove.errors import ConfigError
 from selfimprove.evaluation.with_method import SCORE
 from selfimprove.records import Example, Prompt, Sample, Skip, Steps
@@ -65,14 +67,17 @@ if TYPE_CHECKING:
     from selfimprove.store import Rows
 
 NEEDS, MAKES = {"messages", "gold"}, ("sft", "steps")
-TRIAL_ROUND = 2  # the first round may be the start
+TRIAL_ROUND = 3  # the first two may be the start
+
+STARTS = {"sft": ("sft", "value"), "value": ("value",), "none": ()}
+"""What the first rounds train on worked solutions; ReST-EM has no value model."""
 
 
 @dataclass(frozen=True)
 class Config:
     """Options of ReST-MCTS*."""
 
-    start: str = "sft"  # sft: round 1 trains policy and value model on worked solutions; value: that alone; none
+    start: str = "sft"  # sft: round 1 trains the policy on worked solutions, round 2 V; value: V in round 1; none
     wrong_steps: int = 1  # steps of the policy behind each prefix of a solution, as wrong ones for the first V
     search: str = "tree"  # tree; none: right ones of `samples` answers are learned, and no value model (ReST-EM)
     branch: int = 3  # steps drawn where a node is expanded
@@ -105,7 +110,7 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         allowed = {
-            "start": ("sft", "value", "none"), "search": ("tree", "none"), "steps": ("continued", "asked"),
+            "start": tuple(STARTS), "search": ("tree", "none"), "steps": ("continued", "asked"),
             "ends": ENDS, "unfinished": UNFINISHED, "labels": ("inferred", "hard"),
             "vote": ("search", "tree", *VOTES),
         }  # fmt: skip
@@ -135,16 +140,24 @@ def makes(cfg: Config) -> tuple[str, str | None]:
     return "sft", None
 
 
+def stage_of(cfg: Config, round: int) -> str:
+    """Return what a round is for: sft, value or search."""
+    first = [stage for stage in STARTS[cfg.start] if stage == "sft" or cfg.search == "tree"]
+    return first[round - 1] if 0 < round <= len(first) else "search"
+
+
 async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Steps | Skip]:
-    """Search one tree and return its right answers and the values of its steps; round 1 may be the start."""
-    held = run.rng(prompt, "value-heldout").random() < cfg.heldout_share
-    starting = cfg.start != "none" and run.round == 1
-    if cfg.search == "none" and not starting:
+    """Search one tree and return its right answers and the values of its steps; the first rounds may be the start."""
+    stage = stage_of(cfg, run.round)
+    if stage == "sft":
+        return [worked_example(prompt)]
+    if cfg.search == "none":
         return [*await sampled(cfg, run, prompt)]
+    held = run.rng(prompt, "value-heldout").random() < cfg.heldout_share
     world = ValueSearch(run, prompt, moves_of(cfg))
     try:
-        if starting:
-            return await first_rows(cfg, run, prompt, world, held)
+        if stage == "value":
+            return [*await first_values(cfg, run, prompt, world, held)]
         tree = Tree(prompt.id)
         await grow(tree, world, rules_of(cfg), Budget(rounds=cfg.iterations), seed=run.recipe.seed)
         wholes = await verify(world, tree, gate_of(cfg), cfg.unfinished)
@@ -161,21 +174,18 @@ async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Ste
     return [*learned, *valued] or [Skip(prompt.id, why_none(tree, wholes))]
 
 
-async def first_rows(
+async def first_values(
     cfg: Config, run: "Run", prompt: Prompt, world: ValueSearch, held: bool
-) -> list[Example | Steps | Skip]:
-    """Return the start's rows of a prompt: its worked solution, and the values of its prefixes with wrong steps."""
+) -> Sequence[Steps | Skip]:
+    """Return the values of the prefixes of a prompt's worked solution, with wrong steps behind them."""
     solution = (prompt.solution or "").strip()
+    if held:
+        return [Skip(prompt.id, "held_out", "no value model is trained on it")]
     if not solution:
-        return [Skip(prompt.id, "no_solution", "round 1 trains on worked solutions; start: none leaves it out")]
-    rows: list[Example | Steps | Skip] = []
-    if cfg.start == "sft":
-        rows.append(Example.of(prompt, solution, tag="solution", round=1))
-    if held or cfg.search == "none":
-        return rows or [Skip(prompt.id, "held_out", "no value model is trained on it")]
+        return [Skip(prompt.id, "no_solution", "the first values are those of worked solutions; start: none")]
     tree = await worked_tree(world, solution, cfg.wrong_steps)
     run.measure("wrong_steps", len(judged(tree, right=False)))
-    return [*rows, *value_rows(prompt, tree, labels_of(tree, cfg.labels), run.round)]
+    return value_rows(prompt, tree, labels_of(tree, cfg.labels), run.round)
 
 
 async def right_rows(cfg: Config, run: "Run", prompt: Prompt, tree: Tree, wholes: dict[int, Sample]) -> list[Example]:

@@ -61,7 +61,7 @@ def asking(tmp_path):
         prompts,
         table,
         *,
-        round=2,
+        round=3,
         models=None,
         by_seed=True,
         ledger="ledger.sqlite",

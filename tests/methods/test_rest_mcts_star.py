@@ -137,7 +137,7 @@ def test_the_search_trace(ask):
 def test_right_answers_teach_the_policy_and_all_labelled_steps_the_value_model(ask):
     [rows], measured, kept, _ = ask(collecting(Config(**QUICK)), [SUM], WALK)
     right = [row for row in rows if isinstance(row, Example)]
-    assert [(row.completion, row.reward, row.round) for row in right] == [(RIGHT, 1.0, 2)]
+    assert [(row.completion, row.reward, row.round) for row in right] == [(RIGHT, 1.0, 3)]
     steps = [row for row in rows if isinstance(row, Steps)]
     labels = {
         "".join(row.steps[: at + 1]): label
@@ -244,26 +244,29 @@ WRONG_STEPS = {
 }
 
 
-def test_the_start_learns_solutions_and_values_their_prefixes_and_wrong_steps(ask):
+def test_the_start_learns_solutions_and_then_the_values_of_their_prefixes_and_of_wrong_steps(ask):
     config = Config(heldout_share=0.0)
-    [rows], measured, kept, _ = ask(collecting(config), [WORKED], WRONG_STEPS, round=1)
-    assert rows[0] == Example.of(WORKED, RIGHT, tag="solution", round=1)
-    assert [(row.steps, row.labels) for row in rows[1:]] == [
+    [rows], *_, (asked, _) = ask(collecting(config), [WORKED], {}, round=1)
+    assert rows == [Example.of(WORKED, RIGHT, tag="solution", round=1)] and asked == 0
+    [rows], measured, kept, _ = ask(collecting(config), [WORKED], WRONG_STEPS, round=2)
+    assert [(row.steps, row.labels) for row in rows] == [
         (("1 + 2 = 3\n", "3 + 3 = 6\n", "The answer is 6"), (near(1 / 3), near(2 / 3), 1.0)),
         (("1 + 2 = 4\n",), (0.0,)),  # 0 - 1 / 4, which is no less than 0
         (("1 + 2 = 3\n", "3 + 3 = 8\n"), (None, near(1 / 9))),  # 1/3 - (2/3) / 3
     ]
     assert measured == {"wrong_steps": 2} and not kept
-    [rows], *_ = ask(collecting(replace(config, start="value")), [WORKED], WRONG_STEPS, round=1)
-    assert len(rows) == 3 and all(isinstance(row, Steps) for row in rows)
+    [same], *_ = ask(collecting(replace(config, start="value")), [WORKED], WRONG_STEPS, round=1)
+    assert [(row.steps, row.labels) for row in same] == [(row.steps, row.labels) for row in rows]
     [[skip]], *_ = ask(collecting(Config(start="value", heldout_share=0.999)), [WORKED], {}, round=1)
     assert skip.reason == "held_out"
-    [rows], *_ = ask(collecting(Config(steps="asked", wrong_steps=0, heldout_share=0.0)), [WORKED], {}, round=1)
-    assert rows[1].steps[:2] == ("Step 1: 1 + 2 = 3\n", "Step 2: 3 + 3 = 6\n")
-    [rows], *_, (asked, _) = ask(collecting(replace(config, wrong_steps=0)), [WORKED], {}, round=1, ledger="b.sqlite")
-    assert len(rows) == 2 and asked == 0
-    [[skip]], *_ = ask(collecting(config), [SUM], {}, round=1, ledger="c.sqlite")
-    assert skip.reason == "no_solution"
+    lines = Config(start="value", steps="asked", wrong_steps=0, heldout_share=0.0)
+    [[row]], *_ = ask(collecting(lines), [WORKED], {}, round=1)
+    assert row.steps[:2] == ("Step 1: 1 + 2 = 3\n", "Step 2: 3 + 3 = 6\n")
+    [rows], *_, (asked, _) = ask(collecting(replace(config, wrong_steps=0)), [WORKED], {}, round=2, ledger="b.sqlite")
+    assert len(rows) == 1 and asked == 0
+    for round in (1, 2):
+        [[skip]], *_ = ask(collecting(config), [SUM], {}, round=round, ledger="c.sqlite")
+        assert skip.reason == "no_solution"
 
 
 def test_what_is_held_out_trains_no_value_model_and_measures_it(ask):
@@ -271,10 +274,10 @@ def test_what_is_held_out_trains_no_value_model_and_measures_it(ask):
     [rows], measured, *_ = ask(collecting(config), [SUM], WALK)
     assert [type(row) for row in rows] == [Example]
     assert 0 <= measured["value_auc"] <= 1 and measured["value_mse"] > 0
-    [rows], *_ = ask(collecting(config), [WORKED], WRONG_STEPS, round=1)
-    assert [type(row) for row in rows] == [Example]
+    [[skip]], *_ = ask(collecting(config), [WORKED], WRONG_STEPS, round=2)
+    assert skip.reason == "held_out"
     many, seen = [replace(SUM, id=f"q{number}") for number in range(40)], []
-    for number in (2, 3):  # the same prompts in every round
+    for number in (3, 4):  # the same prompts in every round
         found, *_ = ask(
             collecting(Config(**{**QUICK, "iterations": 1, "heldout_share": 0.5, "unfinished": "leave"})), many,
             {"*": ["The answer is 6", "The answer is 7"]}, round=number, ledger=f"{number}.sqlite",

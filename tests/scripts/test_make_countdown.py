@@ -14,7 +14,7 @@ from selfimprove.verify.countdown import Countdown, can_reach, is_valid_step, ne
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "data" / "countdown"
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "make_countdown.py"))
-FILES = {"train": 600, "heldout": 200}
+FILES = {"train": 800, "heldout": 400}
 
 
 def prompts_of(name: str):

@@ -15,6 +15,10 @@ from selfimprove.errors import ConfigError, EngineError, did_you_mean, missing_p
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Adapter ranks that vLLM can reserve room for."""
 
+BLOCK = 32
+"""Tokens of a KV block on CPU. Only whole blocks of a common beginning are read once; vLLM's 128 there are longer than
+many a prompt."""
+
 OURS = ("model", "tokenizer", "trust_remote_code", "enable_lora", "seed", "logprobs_mode", "enable_sleep_mode")
 
 
@@ -117,8 +121,7 @@ def engine_arguments(config: Any, folder: Path, lora: bool, longest: int) -> dic
         arguments["kv_cache_memory_bytes"] = int((config.kv_cache_gib or 1.0) * 2**30)
         # A prompt prefilled in parts makes vLLM take back a draw of its seed, which CPU generators cannot do.
         arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, 4096)}
-        # Only whole blocks of a common beginning are read once; vLLM's 128 on CPU is longer than many a prompt.
-        arguments["block_size"] = 32
+        arguments["block_size"] = BLOCK
     elif config.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
     if lora:

@@ -8,7 +8,7 @@ from typing import Any
 
 from selfimprove.engines.base import Policy
 from selfimprove.engines.parts.value_head import export_value
-from selfimprove.engines.parts.vllm_build import environment, on_gpu, require_vllm
+from selfimprove.engines.parts.vllm_build import BLOCK, environment, on_gpu, require_vllm
 from selfimprove.errors import EngineError
 
 
@@ -44,7 +44,7 @@ class Pooling:
                     "gpu_memory_utilization": config.gpu_memory_utilization,
                     "enforce_eager": not on_gpu(),
                     "trust_remote_code": False,
-                    **({} if on_gpu() else {"kv_cache_memory_bytes": 2**30}),
+                    **({} if on_gpu() else {"kv_cache_memory_bytes": 2**30, "block_size": BLOCK}),
                 }
                 self._engine = LLM(**arguments)
         except Exception as error:  # the engine's border: whatever stops vLLM becomes a sentence
