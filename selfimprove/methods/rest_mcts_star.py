@@ -16,9 +16,10 @@ prompts, on which no value model is ever trained: value_mse, value_near and valu
 
 What differs from the paper:
 1. The first V is made by a round of the run, from worked solutions (the prefix of k of K steps gets k / K) and, behind
-   each prefix, `wrong_steps` steps of the policy, wrong where its greedy rest of the answer is (the paper does not say
-   how it knew). A round before it fine-tunes the policy, whose own mistakes V must know; `start: value` has none
-   (published). `start: none`, with a `value.model`, searches at once.
+   each prefix, `ways_on` steps of the policy with its greedy rest of the answer, by which they are judged and valued
+   like a searched tree (paper: one wrong step, and not how it is known to be wrong). V must have seen whole wrong
+   answers, or it calls every answer right. A round before it fine-tunes the policy, whose own mistakes V must know;
+   `start: value` has none (published). `start: none`, with a `value.model`, searches at once.
 2. A step is a line that the policy writes on in its own answer; `steps: asked` asks for each by a prompt (published).
    The prompts' wording is ours. So is how long a step must at least be (`shortest`).
 3. An answer ends at its end of turn, or where `final` matches; `ends` adds the policy's own word for it (published), a
@@ -78,7 +79,7 @@ class Config:
     """Options of ReST-MCTS*."""
 
     start: str = "sft"  # sft: round 1 trains the policy on worked solutions, round 2 V; value: V in round 1; none
-    wrong_steps: int = 1  # steps of the policy behind each prefix of a solution, as wrong ones for the first V
+    ways_on: int = 1  # ways on of the policy behind each prefix of a solution, for the first V
     search: str = "tree"  # tree; none: right ones of `samples` answers are learned, and no value model (ReST-EM)
     branch: int = 3  # steps drawn where a node is expanded
     iterations: int = 50  # visits of a tree
@@ -177,14 +178,15 @@ async def collect(cfg: Config, run: "Run", prompt: Prompt) -> list[Example | Ste
 async def first_values(
     cfg: Config, run: "Run", prompt: Prompt, world: ValueSearch, held: bool
 ) -> Sequence[Steps | Skip]:
-    """Return the values of the prefixes of a prompt's worked solution, with wrong steps behind them."""
+    """Return the values of the prefixes of a prompt's worked solution, and of the policy's ways on behind them."""
     solution = (prompt.solution or "").strip()
     if held:
         return [Skip(prompt.id, "held_out", "no value model is trained on it")]
     if not solution:
         return [Skip(prompt.id, "no_solution", "the first values are those of worked solutions; start: none")]
-    tree = await worked_tree(world, solution, cfg.wrong_steps)
-    run.measure("wrong_steps", len(judged(tree, right=False)))
+    tree = await worked_tree(world, solution, cfg.ways_on)
+    run.measure("wrong_ways", len(judged(tree, right=False)))
+    run.measure("right_ways", len(judged(tree, right=True)) - 1)
     return value_rows(prompt, tree, labels_of(tree, cfg.labels), run.round)
 
 

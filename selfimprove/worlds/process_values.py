@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -58,13 +59,14 @@ def value_rows(prompt: Prompt, tree: Tree, labels: Mapping[int, float], round: i
     return rows
 
 
-async def worked_tree(world: ValueSearch, solution: str, wrong: int) -> Tree:
-    """Return the tree of a worked solution: one right line, and behind each prefix the wrong ones of `wrong` steps.
+async def worked_tree(world: ValueSearch, solution: str, others: int) -> Tree:
+    """Return the judged tree of a worked solution: one right line, and behind each prefix the policy's own ways on.
 
-    A drawn step is wrong where the policy's greedy rest of the answer is, and unlike the solution's own step.
+    That are up to `others` steps unlike the solution's own, each with the policy's greedy rest of the answer, which
+    says whether it was wrong. Steps that are asked for one by one have no such rest: wrong ones end there, others have
+    no label.
     """
-    prompt = world.prompt
-    tree = Tree(prompt.id)
+    tree = Tree(world.prompt.id)
     node = tree.root
     steps = split_steps(solution)
     if world.moves.asked:  # in the form that its value model will be asked about
@@ -73,19 +75,36 @@ async def worked_tree(world: ValueSearch, solution: str, wrong: int) -> Tree:
     for step in steps:
         node = tree.add(node, Candidate(step))
     node.ended, node.outcome = True, 1.0
-    for before, good in zip(tree.line(node), tree.line(node)[1:], strict=False):
-        known = {good.text.strip()}
-        if not wrong:
+    for before, good in pairwise(tree.line(node)):
+        if not others:
             break
-        for step in await world.draw(tree, tree.text(before), wrong, dotted(tree.path(before)), "wrong", 0):
-            if step.text.strip() in known:
-                continue
-            known.add(step.text.strip())
-            child = tree.add(before, step)
-            whole = await world.whole(tree, child, "write")
-            score = None if whole.error else (await world.run.check(prompt, whole.text)).score
-            child.outcome = 0.0 if score is not None and score < 1 else None  # one that leads on is left without label
+        drawn = await world.draw(tree, tree.text(before), others, dotted(tree.path(before)), "wrong", 0)
+        fresh = {step.text.strip(): step for step in drawn if step.text.strip() != good.text.strip()}
+        children = [tree.add(before, step) for step in fresh.values()]
+        found = await asyncio.gather(*(judged_rest(world, tree, child) for child in children))
+        for child, (text, score) in zip(children, found, strict=True):
+            way_on(tree, child, text, score, world.moves.asked)
     return tree
+
+
+async def judged_rest(world: ValueSearch, tree: Tree, node: Node) -> tuple[str, float | None]:
+    """Return the policy's greedy rest of the answer behind a node, and the grade of the whole; None without one."""
+    whole = await world.whole(tree, node, "write")
+    ended = whole.error is None and whole.finish != "length"
+    score = (await world.run.check(world.prompt, whole.text)).score if ended else None
+    return whole.text[len(tree.text(node)) :], score
+
+
+def way_on(tree: Tree, node: Node, rest: str, score: float | None, asked: bool) -> None:
+    """Add the rest of an answer behind a node and note at its end whether it is right; nothing without a grade."""
+    if score is None:
+        return
+    if asked:
+        node.outcome = 0.0 if score < 1 else None
+        return
+    for step in split_steps(rest):
+        node = tree.add(node, Candidate(step))
+    node.ended, node.outcome = True, float(score >= 1)
 
 
 def measure_tree(run: "Run", tree: Tree) -> None:

@@ -16,7 +16,7 @@ from selfimprove.records import Example, Prompt, Skip, Steps, as_messages, kind_
 from selfimprove.search.grow import Budget, grow
 from selfimprove.search.tree import Candidate, Tree
 from selfimprove.store import Store
-from selfimprove.worlds.process_values import labels_of, measure_values, value_rows
+from selfimprove.worlds.process_values import labels_of, measure_values, value_rows, way_on
 from selfimprove.worlds.value_search import (
     ValueSearch,
     blended,
@@ -212,8 +212,8 @@ def test_a_run_trains_both_models_and_searches_with_them(tmp_path, tiny_model):
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     section = {
         "method": {"name": "rest_mcts_star", "branch": 2, "iterations": 2, "step_tokens": 6, "max_tokens": 12,
-                   "wrong_steps": 1, "final": "Answer:", "heldout_share": 0.0},
-        "model": str(tiny_model), "rounds": 2, "prompts_per_round": 3, "prompts": str(tmp_path / "prompts.jsonl"),
+                   "ways_on": 1, "final": "Answer:", "heldout_share": 0.0},
+        "model": str(tiny_model), "rounds": 3, "prompts_per_round": 2, "prompts": str(tmp_path / "prompts.jsonl"),
         "engine": {"name": "transformers"}, "output": str(tmp_path / "run"), "export": "adapter",
         "train": {"max_steps": 1, "per_device_train_batch_size": 2, "dtype": "float32", "max_length": 256,
                   "lora": {"r": 4, "alpha": 8}},
@@ -221,15 +221,15 @@ def test_a_run_trains_both_models_and_searches_with_them(tmp_path, tiny_model):
     }  # fmt: skip
     folder = run_recipe(make_recipe(section, "test.yaml"), "test.yaml", say=lambda line: None)
     store = Store(folder)
-    kinds = Counter(kind_of(row) for row in store.rows(1))
-    assert kinds["sft"] == 3 and kinds["steps"] >= 3
-    learned = store.marker(1, "learn")
-    assert learned["adapter"] and learned["models"]["value"]["adapter"] != learned["adapter"]
-    trees = [Tree.from_row(row) for row in read_jsonl(folder / "round-2" / "collect" / "trees.jsonl")]
-    assert [tree.id for tree in trees] == ["q7", "q8", "q9"]
+    assert Counter(kind_of(row) for number in (1, 2) for row in store.rows(number)) == {"sft": 2, "steps": 2}
+    first, second = store.marker(1, "learn"), store.marker(2, "learn")
+    assert first["adapter"] == second["adapter"] and not first["models"]
+    assert second["models"]["value"]["adapter"] not in (None, first["adapter"])
+    trees = [Tree.from_row(row) for row in read_jsonl(folder / "round-3" / "collect" / "trees.jsonl")]
+    assert [tree.id for tree in trees] == ["q8", "q9"]
     guesses = {node.guess for tree in trees for node in tree.nodes[1:]}
     assert None not in guesses and len(guesses) > 1
-    assert store.marker(2, "collect")["metrics"]["trees_without_right_leaf"] == 1
+    assert store.marker(3, "collect")["metrics"]["trees_without_right_leaf"] == 1
 
 
 WORKED = replace(SUM, solution=RIGHT)
@@ -244,29 +244,46 @@ WRONG_STEPS = {
 }
 
 
-def test_the_start_learns_solutions_and_then_the_values_of_their_prefixes_and_of_wrong_steps(ask):
+def test_the_start_learns_solutions_and_then_the_values_of_their_prefixes_and_of_its_own_ways_on(ask):
     config = Config(heldout_share=0.0)
     [rows], *_, (asked, _) = ask(collecting(config), [WORKED], {}, round=1)
     assert rows == [Example.of(WORKED, RIGHT, tag="solution", round=1)] and asked == 0
     [rows], measured, kept, _ = ask(collecting(config), [WORKED], WRONG_STEPS, round=2)
     assert [(row.steps, row.labels) for row in rows] == [
         (("1 + 2 = 3\n", "3 + 3 = 6\n", "The answer is 6"), (near(1 / 3), near(2 / 3), 1.0)),
-        (("1 + 2 = 4\n",), (0.0,)),  # 0 - 1 / 4, which is no less than 0
-        (("1 + 2 = 3\n", "3 + 3 = 8\n"), (None, near(1 / 9))),  # 1/3 - (2/3) / 3
+        (("1 + 2 = 4\n", "The answer is 7"), (0.0, 0.0)),  # 0 - 1 / 4, which is no less than 0
+        (("1 + 2 = 3\n", "3 + 3 = 8\n", "The answer is 8"), (None, near(1 / 9), 0.0)),  # 1/3 - (2/3) / 3
+        (("1 + 2 = 3\n", "3 + 3 = 6\n", "So it is 6"), (None, None, 1.0)),
     ]
-    assert measured == {"wrong_steps": 2} and not kept
+    assert measured == {"wrong_ways": 2, "right_ways": 1} and not kept
     [same], *_ = ask(collecting(replace(config, start="value")), [WORKED], WRONG_STEPS, round=1)
     assert [(row.steps, row.labels) for row in same] == [(row.steps, row.labels) for row in rows]
     [[skip]], *_ = ask(collecting(Config(start="value", heldout_share=0.999)), [WORKED], {}, round=1)
     assert skip.reason == "held_out"
-    lines = Config(start="value", steps="asked", wrong_steps=0, heldout_share=0.0)
+    lines = Config(start="value", steps="asked", ways_on=0, heldout_share=0.0)
     [[row]], *_ = ask(collecting(lines), [WORKED], {}, round=1)
     assert row.steps[:2] == ("Step 1: 1 + 2 = 3\n", "Step 2: 3 + 3 = 6\n")
-    [rows], *_, (asked, _) = ask(collecting(replace(config, wrong_steps=0)), [WORKED], {}, round=2, ledger="b.sqlite")
+    [rows], *_, (asked, _) = ask(collecting(replace(config, ways_on=0)), [WORKED], {}, round=2, ledger="b.sqlite")
     assert len(rows) == 1 and asked == 0
     for round in (1, 2):
         [[skip]], *_ = ask(collecting(config), [SUM], {}, round=round, ledger="c.sqlite")
         assert skip.reason == "no_solution"
+
+
+@pytest.mark.parametrize(
+    ("score", "asked", "outcomes"),
+    [
+        (0.0, False, [None, None, 0.0]),
+        (1.0, False, [None, None, 1.0]),
+        (0.0, True, [0.0]),  # no steps of their own form: the wrong one ends there, of another nothing is known
+        (1.0, True, [None]),
+        (None, False, [None]),  # no end, or no grade
+    ],
+)
+def test_a_way_on_is_judged_at_its_end(score, asked, outcomes):
+    tree = Tree("t")
+    way_on(tree, tree.add(tree.root, Candidate("one\n")), "two\nthree", score, asked)
+    assert [node.outcome for node in tree.nodes[1:]] == outcomes
 
 
 def test_what_is_held_out_trains_no_value_model_and_measures_it(ask):
