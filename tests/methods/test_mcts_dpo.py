@@ -182,7 +182,7 @@ def test_odd_prompts_are_skipped_with_their_reason(scene, name, options, reason)
 
 def test_what_the_engine_refuses_is_a_skip_and_a_failed_evaluation_is_no_zero(scene):
     [outcome] = scene(SEARCH, [prompt()], max_model_len=2)
-    assert [(row.reason, row.detail[:7]) for row in outcome.rows] == [("engine_error", "no step")]
+    assert [(row.reason, row.detail[:7]) for row in outcome.rows] == [("engine_error", "a step ")]
     [outcome] = scene(SEARCH, [prompt()], max_model_len=30, ledger="other")  # the evaluator's question is longer
     assert [row.reason for row in outcome.rows] == ["unscored"]
     [tree] = trees([outcome])
