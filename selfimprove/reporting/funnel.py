@@ -137,10 +137,24 @@ def _assembled(store: Store, round: int, before: int) -> list[Stage]:
 
 
 def _trained(store: Store, round: int, before: int) -> list[Stage]:
-    """Return the rows that were trained on and the optimiser's steps; nothing where nothing was trained."""
+    """Return the rows that were trained on and the optimiser's steps, of the policy and of every other model."""
     folder = store.stage_folder(round, "learn")
-    if store.marker(round, "learn") is None or not (folder / "result.json").is_file():
+    if store.marker(round, "learn") is None:
         return []
+    models = {path.parent.name: read_json(path) for path in sorted(folder.glob("*/result.json"))}
+    stages = _policy_trained(folder, round, before, models) if (folder / "result.json").is_file() else []
+    for name, result in models.items():
+        counts, unit = result.get("rows") or {}, f"of the {name} model"
+        if "trained" in counts:
+            left_out = counts.get("left_out", 0)
+            note = f"{left_out:,} more are longer than max_length" if left_out else ""
+            stages.append(Stage(f"rows the {name} model trained on", f"rows {unit}", counts["trained"], note=note))
+        stages.append(Stage(f"optimiser steps {unit}", f"steps {unit}", result["steps"]))
+    return stages
+
+
+def _policy_trained(folder: Path, round: int, before: int, models: dict[str, Any]) -> list[Stage]:
+    """Return the stages of the policy's training; rows that it was not given may be those of other models."""
     result = read_json(folder / "result.json")
     counts = result.get("rows") or {}
     stages = []
@@ -150,7 +164,7 @@ def _trained(store: Store, round: int, before: int) -> list[Stage]:
         if given != before:
             others = _other_rounds(folder / "job.json", round)
             added = {others: given - before} if given > before else {}
-            lost = {"not given to the training by the method": before - given} if given < before else {}
+            lost = _given_elsewhere(before - given, models) if given < before else {}
             stages.append(Stage("rows given to the training", "rows", given, lost, added))
         note = f"{counts['cut']:,} of them cut to max_length" if counts.get("cut") else ""
         lost = {"longer than max_length": left_out} if left_out else {}
@@ -158,6 +172,17 @@ def _trained(store: Store, round: int, before: int) -> list[Stage]:
     if result.get("steps") is not None:
         stages.append(Stage("optimiser steps", "steps", result["steps"], note=_epochs(folder / "events.jsonl")))
     return stages
+
+
+def _given_elsewhere(count: int, models: dict[str, Any]) -> dict[str, int]:
+    """Return where rows went that the policy's training was not given: to other models, and the rest nowhere."""
+    lost: dict[str, int] = {}
+    for name, result in models.items():
+        rows = result.get("rows") or {}
+        lost[f"for the {name} model"] = min(count, rows.get("trained", 0) + rows.get("left_out", 0))
+        count -= lost[f"for the {name} model"]
+    lost["not given to the training by the method"] = count
+    return {reason: n for reason, n in lost.items() if n}
 
 
 def _epochs(path: Path) -> str:

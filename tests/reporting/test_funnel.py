@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfimprove.files import write_json
 from selfimprove.records import Pair, Skip
 from selfimprove.reporting.funnel import Stage, funnel, funnel_lines, skip_examples
 from selfimprove.store import RowWriter
@@ -82,6 +83,26 @@ def test_what_an_assembly_drops_or_adds_without_a_word_is_told(tmp_path):
     store.finish(1, "assemble", [], rows=15, skips={"duplicate": 2})
     stages = funnel(store, 1)
     assert stages[-1].added == {"by the method": 5} and adds_up(stages)
+
+
+@pytest.mark.parametrize("policy", [True, False])
+def test_other_models_are_told_beside_the_policy(tmp_path, policy):
+    store = made_runs.begin(tmp_path)
+    made_runs.collect(store, 1, 10)
+    folder = store.stage_folder(1, "learn")
+    (folder / "value").mkdir(parents=True)
+    counts = {"trained": 5, "left_out": 1, "cut": 0}
+    write_json(folder / "value" / "result.json", {"steps": 7, "rows": counts})
+    if policy:
+        write_json(folder / "result.json", {"steps": 3, "rows": {"trained": 2, "left_out": 0, "cut": 0}})
+    store.finish(1, "learn", [], adapter=None, model=None, policy="p", metrics={})
+    stages = funnel(store, 1)
+    assert adds_up(stages)
+    *_, rows, steps = [(stage.label, stage.count, stage.note) for stage in stages]
+    assert rows == ("rows the value model trained on", 5, "1 more are longer than max_length")
+    assert steps == ("optimiser steps of the value model", 7, "")
+    given = [stage.lost for stage in stages if stage.label == "rows given to the training"]
+    assert given == ([{"for the value model": 6, "not given to the training by the method": 12}] if policy else [])
 
 
 def test_the_funnel_ends_where_the_round_has_come_to(tmp_path):
