@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"records", "errors"},
-    {"config", "files", "ledger", "store", "spending", "resources", "progress"},
+    {"config", "files", "ledger", "store", "spending", "resources", "progress", "threads"},
     {"models", "chat", "embedded", "prompts", "sources", "engines", "verify", "search", "judges"},
     {"run", "runtime", "contract"},
     {"methods", "worlds", "building", "training", "evaluation"},

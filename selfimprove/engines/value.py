@@ -1,6 +1,6 @@
 """Value models: what a trained scalar head says of the beginning of an answer; many requests in one batch.
 
-Not an engine that writes text: it stands beside one, for `run.value`. One thread owns the models. Requests that wait
+Not an engine that writes text: it stands beside one, for `run.value`. Requests that wait
 at about the same time are sorted by length and read together; each value is that of the request alone (rounded to
 four places, which padding and company do not change in float32). `engine: vllm` serves the same checkpoint by vLLM's
 pooling runner, in a process of its own beside that of the policy.
@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from selfimprove.engines.parts.value_head import as_value, has_head, last_values
 from selfimprove.errors import ConfigError, DataError, EngineError, SelfImproveError, did_you_mean, missing_package
 from selfimprove.models import model_folder, policy_of
 from selfimprove.records import Messages, Prompt
+from selfimprove.threads import in_new_thread
 
 PLACES = 4
 """Decimal places of a value."""
@@ -113,7 +113,6 @@ class ValueModel:
         self._load = load or (open_vllm if self.config.name == "vllm" else Resident)
         self._keep = 1 if self.config.name == "vllm" else self.config.models
         self._loaded: OrderedDict[str, tuple[Scorer, str]] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, "value-model")
         self._waiting: list[Ask] = []
         self._serving: asyncio.Task[None] | None = None
         self._closed = False
@@ -135,14 +134,13 @@ class ValueModel:
         """Finish what is asked and free all weights; they are loaded again by the next request."""
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
-        await self._in_thread(self._free)
+        await in_new_thread(self._free)
 
     async def close(self) -> None:
         """Stop and free everything; safe to call twice."""
         if not self._closed:
             await self.sleep()
             self._closed = True
-            self._thread.shutdown()
 
     async def _serve(self) -> None:
         """Answer all that waits, one value model after the other, short texts first."""
@@ -159,15 +157,15 @@ class ValueModel:
                 _fail(taken, EngineError(f"the value model {policy} failed: {type(error).__name__}: {error}"))
 
     async def _answer(self, policy: Policy, asks: list[Ask]) -> None:
-        scorer, loss = await self._in_thread(self._use, policy)
+        scorer, loss = await in_new_thread(self._use, policy)
         ready: list[tuple[Ask, list[int]]] = []
-        for ask, ids in zip(asks, await self._in_thread(_ids, scorer, asks), strict=True):
+        for ask, ids in zip(asks, await in_new_thread(_ids, scorer, asks), strict=True):
             if isinstance(ids, str):
                 _finish(ask, (None, ids))
             else:
                 ready.append((ask, ids))
         for batch in in_batches(ready, scorer.batch_tokens):
-            outputs = await self._in_thread(scorer.outputs, [ids for _, ids in batch])
+            outputs = await in_new_thread(scorer.outputs, [ids for _, ids in batch])
             self.batches += 1
             for (ask, _), output in zip(batch, outputs, strict=True):
                 finite = abs(output) < float("inf")
@@ -187,9 +185,6 @@ class ValueModel:
         while self._loaded:
             self._loaded.popitem()[1][0].close()
         gc.collect()
-
-    async def _in_thread(self, function: Callable[..., Any], *values: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
 
 
 def in_batches(rows: Sequence[tuple[Any, list[int]]], limit: int | None) -> Iterator[list[tuple[Any, list[int]]]]:

@@ -19,6 +19,7 @@ from typing import Any
 from selfimprove.config import digest
 from selfimprove.embedded import file_digest
 from selfimprove.errors import ConfigError, missing_package
+from selfimprove.threads import in_new_thread
 
 MINILM = "minilm"
 """Name of the encoder that comes as a package; any other name is a folder."""
@@ -73,7 +74,7 @@ class Encoder:
         async with self._turn:  # while one batch is encoded, the next gathers texts
             if self._batch is batch:
                 self._batch = None
-            return await asyncio.to_thread(self.encode, batch.texts)
+            return await in_new_thread(self.encode, batch.texts)
 
     def encode(self, texts: Sequence[str]) -> list[Vector]:
         """Return the vectors of texts, in order; blocks. Texts of one length go together, so nothing is padded."""
