@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_budget_that_ends_in_training_stops_it_and_a_larger_one_goes_on(tmp_path, tiny_model):
     recipe, folder = write_recipe(tmp_path, tiny_model), tmp_path / "run"
-    plain = recipe.read_text().replace("rounds: 2", "rounds: 1").replace("num_train_epochs: 2", "num_train_epochs: 60")
+    plain = recipe.read_text().replace("rounds: 2", "rounds: 1").replace("num_train_epochs: 2", "num_train_epochs: 25")
     recipe.write_text(plain + "budget: {max_hours: 0.003}\n")
     process = start(recipe, "run")
     text, _ = process.communicate(timeout=300)
