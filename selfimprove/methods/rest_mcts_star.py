@@ -15,11 +15,12 @@ easier prompts only), tree_answer_right (is the most valued leaf right?); of the
 prompts, on which no value model is ever trained: value_mse, value_near and value_auc of V as it stood in the search.
 
 What differs from the paper:
-1. The first V is made by a round of the run, from worked solutions (the prefix of k of K steps gets k / K) and, behind
-   each prefix, `ways_on` steps of the policy with its greedy rest of the answer, by which they are judged and valued
-   like a searched tree (paper: one wrong step, and not how it is known to be wrong). V must have seen whole wrong
-   answers, or it calls every answer right (with `steps: asked` the first one sees wrong steps alone). A round before it
-   fine-tunes the policy, whose own mistakes V must know; `start: value` has none (published). `start: none`, with a `value.model`, searches at once.
+1. The first V is made by a round of the run, from worked solutions (the prefix of k of K steps gets k / K) and,
+   behind each prefix, `ways_on` steps of the policy with its greedy rest of the answer, by which they are judged and
+   valued like a searched tree (paper: one wrong step, and not how it is known to be wrong). V must have seen whole
+   wrong answers, or it calls every answer right (with `steps: asked` the first one sees wrong steps alone). A round
+   before it fine-tunes the policy, whose own mistakes V must know; `start: value` has none (published).
+   `start: none`, with a `value.model`, searches at once.
 2. A step is a line that the policy writes on in its own answer; `steps: asked` asks for each by a prompt (published).
    The prompts' wording is ours. So is how long a step must at least be (`shortest`).
 3. An answer ends at its end of turn, or where `final` matches; `ends` adds the policy's own word for it (published), a
