@@ -15,6 +15,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,6 +40,7 @@ from selfimprove.engines.parts.vllm_requests import (
 from selfimprove.engines.parts.vllm_thread import Refused, StepThread
 from selfimprove.errors import ConfigError, DataError, EngineError
 from selfimprove.records import Sample, Scored
+from selfimprove.threads import all_cores
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ class VllmEngine:
                     "close it first, or set processes: true"
                 )
             VllmEngine._in_process = self
-        backend = Processes(make_engine) if self.processes else StepThread(make_engine)
+        turn = nullcontext if self._gpu else all_cores
+        backend = Processes(make_engine) if self.processes else StepThread(make_engine, turn)
         try:
             await backend.open()
         except BaseException:

@@ -10,6 +10,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from selfimprove.errors import EngineError
@@ -22,9 +23,11 @@ class Refused(Exception):
 class StepThread:
     """A vLLM `LLMEngine` in a thread of its own; every method is called from one asyncio loop."""
 
-    def __init__(self, build: Callable[[], Any]) -> None:
-        """`build` returns the LLMEngine; it runs in the thread."""
-        self._build = build
+    def __init__(
+        self, build: Callable[[], Any], turn: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """`build` returns the LLMEngine; it runs in the thread. A step is taken within `turn()`."""
+        self._build, self._turn = build, turn
         self._loop = asyncio.get_running_loop()
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._numbers = itertools.count()
@@ -103,7 +106,8 @@ class StepThread:
         self._hand_over(("open", engine, None))
         try:
             while self._read_inbox(engine):
-                done = [(out.request_id, out, None) for out in engine.step() if out.finished]
+                with self._turn():
+                    done = [(out.request_id, out, None) for out in engine.step() if out.finished]
                 self._hand_over(*done)
         except Exception as error:  # noqa: BLE001 (the engine's border: everybody who waits gets an EngineError)
             reason = f"vLLM died: {type(error).__name__}: {error}"

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from selfimprove.engines.base import Policy
 from selfimprove.engines.parts.value_head import export_value
 from selfimprove.engines.parts.vllm_build import BLOCK, environment, on_gpu, require_vllm
 from selfimprove.errors import EngineError
+from selfimprove.threads import all_cores
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Pooling:
         from vllm import PoolingParams
 
         prompts = [{"prompt_token_ids": row} for row in rows]
-        found = self._engine.classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+        with nullcontext() if on_gpu() else all_cores():
+            found = self._engine.classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
         return [float(output.outputs.probs[0]) for output in found]
 
     def close(self) -> None:
