@@ -60,13 +60,18 @@ def test_what_cannot_run_is_a_sentence(told, file, tmp_path):
     assert "no token" in told("sandbox", "serve", "--host", "0.0.0.0", "--token-env", "SURELY_NOT_SET", code=2)
 
 
+def heed_interrupts():
+    """Undo what a shell does to all that it starts in the background: SIGINT is ignored, by the children as well."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @needs_local
 def test_the_service_runs_programs_until_it_is_interrupted(monkeypatch):
     monkeypatch.setenv("SELFIMPROVE_SANDBOX_TOKEN", "secret")
     command = [sys.executable, "-m", "selfimprove.cli.main", "sandbox", "serve", "--port", "0", "--sandbox", LOCAL]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_interrupts)
     try:
         line = service.stdout.readline()
         assert "with the token in SELFIMPROVE_SANDBOX_TOKEN" in line and LOCAL in line
