@@ -19,7 +19,7 @@ run() { # pytest says 5 where the given arguments select no test of this half
 
 ran=0 failed=0
 OMP_NUM_THREADS=1 run -n 2 --dist worksteal "$@"
-OMP_NUM_THREADS=1 run -n 2 --dist loadfile -m "slow and not ($alone)" --durations 15 "$@"
+OMP_NUM_THREADS=1 run -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not ($alone)" --durations 15 "$@"
 run -m "$alone" --durations 5 "$@"
 if ((ran == 0)); then echo "no test matches: $*" >&2; exit 5; fi
 exit "$failed"

@@ -271,13 +271,14 @@ def _lora_deltas(folder: Path) -> dict[str, tuple["Tensor", "Tensor", float]] | 
     return None if weights else deltas
 
 
-def export_merged(policy: Policy, folder: Path | str) -> Path:
+def export_merged(policy: Policy, folder: Path | str, *, replace: bool = False) -> Path:
     """Write a policy as one plain model folder with tokenizer and chat template; return the folder.
 
-    The folder appears in one step and keeps the dtype of the base. Raises DataError where it exists already.
+    The folder appears in one step and keeps the dtype of the base. Raises DataError where it exists already; with
+    `replace` the model in it goes once the new one is written.
     """
     folder = Path(folder).expanduser().absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or (not replace and any(folder.iterdir()))):
         raise DataError(f"{folder}: it exists already; name another folder for the model")
     base = model_folder(policy.base)
     if policy.adapter is not None:
@@ -297,7 +298,7 @@ def export_merged(policy: Policy, folder: Path | str) -> Path:
             path.chmod(0o644)
         draft.chmod(0o755)
         if folder.is_dir():
-            folder.rmdir()
+            shutil.rmtree(folder) if replace else folder.rmdir()
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

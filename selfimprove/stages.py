@@ -356,8 +356,9 @@ class Stages:
         """Write the last policy as a plain model folder and the report, push where asked, say where everything is."""
         policy = run.policy
         if self.recipe.export == "merged" and policy.adapter:
-            folder = self.store.folder / "model"
-            await asyncio.to_thread(export_merged, policy, folder)
+            folder, last = self.store.folder / "model", self.store.last_event("finished")
+            if not folder.is_dir() or (last.get("model"), last.get("policy")) != (str(folder), policy.digest):
+                await asyncio.to_thread(export_merged, policy, folder, replace=True)
         else:
             folder = Path(policy.adapter or policy.base)
         counts = {"asked": self.ledger.asked, "answered_from_ledger": self.ledger.hits}

@@ -240,6 +240,20 @@ class Store:
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(to_line({"time": _now(), "event": name, **values}))
 
+    def last_event(self, name: str) -> dict[str, Any]:
+        """Return the newest event of a name, {} where there was none; a line that a killed process tore is none."""
+        path, last = self.folder / "events.jsonl", dict[str, Any]()
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    try:
+                        event = json.loads(line)
+                    except json.JSONDecodeError:
+                        continue
+                    if isinstance(event, dict) and event.get("event") == name:
+                        last = event
+        return last
+
     def _mend_events(self) -> None:
         """Take away a last line that a power cut tore, so that it spoils no other."""
         path = self.folder / "events.jsonl"

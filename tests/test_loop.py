@@ -194,6 +194,29 @@ def test_rounds_can_be_added_and_a_changed_recipe_is_refused(recipe):
     assert list((folder / "replaced").glob("*/round-1/collect.json"))
 
 
+def test_a_finished_run_exports_its_newest_policy_and_none_twice(recipe, tmp_path, tiny_model):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    for number in (1, 2):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model)
+        options = LoraConfig(r=number, target_modules=["q_proj"], init_lora_weights=False)
+        get_peft_model(model, options).save_pretrained(tmp_path / f"adapter-{number}")
+    learned = f'policy_of({str(tiny_model)!r}, f"{tmp_path}/adapter-{{run.round}}")'
+    method = METHOD.replace("return run.policy", f"return {learned}")
+    (tmp_path / "own.py").write_text(
+        method.replace("import dataclass", "import dataclass\nfrom selfimprove.models import policy_of")
+    )
+    weights = tmp_path / "run" / "model" / "model.safetensors"
+    found = []
+    for rounds in (1, 1, 2):
+        run_recipe(recipe(rounds=rounds), "test.yaml", say=lambda line: None)
+        found.append((weights.read_bytes(), weights.stat().st_mtime_ns))
+    assert found[0] == found[1], "the same policy was exported again"
+    assert found[1][0] != found[2][0], "the model is not that of the round that was added"
+    assert [path.name for path in weights.parents[1].iterdir() if "model" in path.name] == ["model"]
+
+
 def test_runs_that_share_a_ledger_share_their_answers(recipe, tmp_path):
     shared = str(tmp_path / "shared.sqlite")
     run_recipe(recipe(output=str(tmp_path / "a"), ledger=shared), "test.yaml", say=lambda line: None)

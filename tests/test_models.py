@@ -226,6 +226,11 @@ def test_an_export_loads_everywhere_and_is_all_or_nothing(tiny, tmp_path):
     with pytest.raises(DataError, match="exists already"):
         models.export_merged(policy, out)
     with pytest.raises(ConfigError):
+        models.export_merged(Policy(str(tiny), str(tmp_path / "no adapter")), out, replace=True)
+    assert AutoModelForCausalLM.from_pretrained(out).num_parameters() > 0, "what cannot be written replaces nothing"
+    bare = models.policy_of(str(tiny))
+    assert models.policy_of(str(models.export_merged(bare, out, replace=True))).digest == bare.digest
+    with pytest.raises(ConfigError):
         models.export_merged(Policy(str(tiny), str(tmp_path / "no adapter")), tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["a", "out"], "no left-overs"
 

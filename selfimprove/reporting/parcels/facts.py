@@ -1,7 +1,5 @@
 """What a run folder says of itself, read once for the cards; nothing outside the folder and the package is asked."""
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +85,7 @@ class Facts:
 def read_facts(folder: Path) -> Facts:
     """Return the facts of a run folder; raises ConfigError where it holds no run."""
     store, recipe = open_run(folder), saved_recipe(folder)
-    started, finished = _last_event(store, "started"), _last_event(store, "finished")
+    started, finished = store.last_event("started"), store.last_event("finished")
     text = (folder / "recipe.yaml").read_text(encoding="utf-8")
     return Facts(
         store=store,
@@ -139,22 +137,3 @@ def _method_card(name: str, path: str) -> Card | None:
         return read_card(file) if file.is_file() else None
     except (SelfImproveError, SyntaxError):
         return None
-
-
-def _last_event(store: Store, name: str) -> dict[str, Any]:
-    return next(reversed([event for event in _events(store) if event.get("event") == name]), {})
-
-
-def _events(store: Store) -> Iterator[dict[str, Any]]:
-    """Yield the events that can be read: a process that was killed may have left half a line."""
-    path = store.folder / "events.jsonl"
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(event, dict):
-                yield event
